@@ -1,0 +1,90 @@
+//! The command line: what can be asked, and the exit codes that answer.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+
+/// Keeps libp2p tunnels exactly as a TOML file declares them.
+#[derive(Debug, Parser)]
+#[command(name = "p2ptun", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command understands.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The configuration file [default: /etc/p2ptun.toml]
+    #[arg(short, long, global = true, env = "P2PTUN_CONFIG", value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// The control socket of the service [default: see p2ptun(1)]
+    #[arg(long, global = true, env = "P2PTUN_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate the configuration and show every problem
+    Check(commands::check::Check),
+}
+
+/// How a command ends; the numbers are those of sysexits(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Ok = 0,
+    /// `status --check`: a declared tunnel is not ready, or the file was refused.
+    NotReady = 3,
+    Usage = 64,
+    NoInput = 66,
+    Unavailable = 69,
+    Os = 71,
+    CannotCreate = 73,
+    Permission = 77,
+    Config = 78,
+}
+
+/// Why a command did not do what was asked, in words for the person who asked.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            // Where help cannot be printed there is nowhere left to say so.
+            let _ = error.print();
+            return code(if asked_for { Exit::Ok } else { Exit::Usage });
+        }
+    };
+    let outcome = match cli.command {
+        Command::Check(command) => command.run(&cli.global),
+    };
+    match outcome {
+        Ok(exit) => code(exit),
+        Err(failure) => {
+            anstream::eprintln!("p2ptun: {}", failure.message);
+            code(failure.exit)
+        }
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}

@@ -1,0 +1,111 @@
+//! The live streams of all tunnels: who, by which path, how much, and the means to cut one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::{Counter, Path, as_text};
+use crate::spec::{PeerId, TunnelName};
+
+/// One live stream, as `GET /v1/streams` tells it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Unique for the life of the service.
+    pub id: u64,
+    pub tunnel: TunnelName,
+    #[serde(with = "as_text")]
+    pub peer: PeerId,
+    pub path: Path,
+    /// RFC 3339, UTC.
+    pub opened_at: String,
+    #[serde(flatten)]
+    pub bytes: Arc<Bytes>,
+}
+
+/// Payload of one stream so far.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Bytes {
+    /// From the remote peer.
+    #[serde(rename = "bytes_in")]
+    pub inbound: Counter,
+    /// To the remote peer.
+    #[serde(rename = "bytes_out")]
+    pub outbound: Counter,
+}
+
+/// The table of live streams. Clones share it.
+#[derive(Clone, Default)]
+pub struct LiveStreams(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    last_id: u64,
+    entries: BTreeMap<u64, (StreamStatus, CancellationToken)>,
+}
+
+impl LiveStreams {
+    /// Lists a stream for as long as the returned value lives.
+    pub fn enter(&self, tunnel: TunnelName, peer: PeerId, path: Path) -> LiveStream {
+        let cut = CancellationToken::new();
+        let bytes = Arc::new(Bytes::default());
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.last_id += 1;
+        let id = table.last_id;
+        let opened_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let status = StreamStatus { id, tunnel, peer, path, opened_at, bytes: bytes.clone() };
+        table.entries.insert(id, (status, cut.clone()));
+        LiveStream { id, bytes, cut, table: self.clone() }
+    }
+
+    /// All live streams, oldest first.
+    pub fn list(&self) -> Vec<StreamStatus> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.entries.values().map(|(status, _)| status.clone()).collect()
+    }
+
+    /// Cuts the stream `id`; `false` if there is none.
+    pub fn cut(&self, id: u64) -> bool {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.entries.get(&id).inspect(|(_, cut)| cut.cancel()).is_some()
+    }
+}
+
+/// A stream's place in the table; leaves it when dropped.
+pub struct LiveStream {
+    pub id: u64,
+    pub bytes: Arc<Bytes>,
+    /// Cancelled when somebody wants this stream cut.
+    pub cut: CancellationToken,
+    table: LiveStreams,
+}
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        let mut table = self.table.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.entries.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_listed_while_it_lives_and_can_be_cut_by_its_id() {
+        let streams = LiveStreams::default();
+        let stream = streams.enter("ssh".try_into().unwrap(), PeerId::random(), Path::Direct);
+        stream.bytes.inbound.add(3);
+        assert_eq!(serde_json::to_value(streams.list()).unwrap()[0]["bytes_in"], 3);
+        assert!(streams.cut(stream.id));
+        assert!(stream.cut.is_cancelled());
+        let id = stream.id;
+        drop(stream);
+        assert!(streams.list().is_empty());
+        assert!(!streams.cut(id));
+    }
+}
