@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands;
+use crate::{commands, node::identity::IdentityError};
 
 /// Keeps libp2p tunnels exactly as a TOML file declares them.
 #[derive(Debug, Parser)]
@@ -59,6 +59,19 @@ pub struct Failure {
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let exit = match error {
+            IdentityError::Missing(_) => Exit::NoInput,
+            IdentityError::InUse(_) => Exit::Unavailable,
+            IdentityError::NoPlace | IdentityError::CannotCreate { .. } => Exit::CannotCreate,
+            IdentityError::Unreadable { .. } | IdentityError::TooOpen(_) => Exit::Permission,
+            IdentityError::NotAFile { .. } | IdentityError::Malformed { .. } => Exit::Config,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

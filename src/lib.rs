@@ -3,5 +3,6 @@
 pub mod cli;
 mod commands;
 pub mod config;
+pub mod node;
 pub mod spec;
 pub mod status;
