@@ -3,6 +3,7 @@
 pub mod cli;
 mod commands;
 pub mod config;
+pub mod control;
 pub mod node;
 pub mod spec;
 pub mod status;
