@@ -42,3 +42,6 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(300);
 struct ErrorBody {
     error: String,
 }
+
+#[cfg(test)]
+mod tests;

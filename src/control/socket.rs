@@ -164,8 +164,9 @@ fn is_private(directory: &Path) -> bool {
 
 /// A bound control socket; its file goes with it.
 pub(super) struct ControlSocket {
-    pub(super) listener: UnixListener,
+    /// Goes first: for as long as the listener is open, its inode number is not another file's.
     pub(super) file: SocketFile,
+    pub(super) listener: UnixListener,
 }
 
 impl ControlSocket {
@@ -192,7 +193,7 @@ impl ControlSocket {
         socket.listen(BACKLOG).map_err(cannot)?;
         socket.set_nonblocking(true).map_err(cannot)?;
         let listener = UnixListener::from_std(net::UnixListener::from(OwnedFd::from(socket))).map_err(cannot)?;
-        Ok(Self { listener, file })
+        Ok(Self { file, listener })
     }
 }
 
@@ -302,15 +303,24 @@ mod tests {
     async fn a_live_service_keeps_its_socket_and_a_stale_one_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
-        let live = ControlSocket::bind(&path).unwrap();
+        let ControlSocket { file, listener } = ControlSocket::bind(&path).unwrap();
         assert!(matches!(ControlSocket::bind(&path), Err(SocketError::InUse(_))));
-        // Closed, and the file left behind: what a kill leaves.
-        let ControlSocket { listener, file } = live;
+        // What a kill leaves: nobody listens, and the file is there.
         drop(listener);
-        let next = ControlSocket::bind(&path).unwrap();
-        drop(file);
-        assert!(path.exists(), "the old service does not remove the new one's socket");
-        drop(next);
+        std::mem::forget(file);
+        ControlSocket::bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_service_does_not_remove_the_socket_of_its_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let first = ControlSocket::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = ControlSocket::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
         assert!(!path.exists());
     }
 
