@@ -7,3 +7,4 @@ pub mod control;
 pub mod node;
 pub mod spec;
 pub mod status;
+pub mod triggers;
