@@ -2,6 +2,7 @@
 
 mod dialer;
 mod dns;
+pub mod identity;
 mod limits;
 mod listeners;
 mod loopback;
