@@ -175,6 +175,14 @@ impl Node {
         }
     }
 
+    /// Closes every connection, so that what streams said last arrives. Ends the node's task.
+    pub async fn close(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::Close(done)).await.is_ok() {
+            let _ = finished.await;
+        }
+    }
+
     /// What the node sees, now and after each change.
     pub fn view(&self) -> watch::Receiver<NodeView> {
         self.view.clone()

@@ -47,6 +47,8 @@ const MAX_NEGOTIATING: usize = 256;
 pub enum Command {
     /// Follow this configuration; answered when listening has been tried on every new address.
     Configure(Box<NodeConfig>, oneshot::Sender<()>),
+    /// Close every connection in good order, so that what was said last arrives, and end.
+    Close(oneshot::Sender<()>),
 }
 
 #[derive(NetworkBehaviour)]
@@ -67,6 +69,7 @@ pub struct SwarmTask {
     listeners: Listeners,
     round_trips: HashMap<ConnectionId, Duration>,
     view: watch::Sender<NodeView>,
+    closing: Option<oneshot::Sender<()>>,
 }
 
 impl SwarmTask {
@@ -104,6 +107,7 @@ impl SwarmTask {
             listeners: Listeners::default(),
             round_trips: HashMap::new(),
             view,
+            closing: None,
         })
     }
 
@@ -119,6 +123,7 @@ impl SwarmTask {
                         // Whoever asked may have given up waiting.
                         let _ = done.send(());
                     }
+                    Some(Command::Close(done)) => self.close(done),
                     None => return,
                 },
                 () = self.offers.changed() => self.swarm.behaviour_mut().streams.offers_changed(),
@@ -127,7 +132,21 @@ impl SwarmTask {
             }
             self.dial_what_is_due();
             self.publish();
+            if let Some(done) = self.closing.take_if(|_| self.swarm.connected_peers().next().is_none()) {
+                let _ = done.send(());
+                return;
+            }
         }
+    }
+
+    fn close(&mut self, done: oneshot::Sender<()>) {
+        self.configure(&NodeConfig::default());
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // An error says that it is not connected, which is what is wanted.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        self.closing = Some(done);
     }
 
     fn configure(&mut self, config: &NodeConfig) {
