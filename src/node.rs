@@ -2,6 +2,7 @@
 
 mod dialer;
 mod dns;
+mod identify;
 pub mod identity;
 mod limits;
 mod listeners;
@@ -99,6 +100,8 @@ pub struct PeerView {
     pub path: Path,
     pub address: Multiaddr,
     pub round_trip: Option<Duration>,
+    /// What the peer says that it runs. Not to be trusted, nor printed as it is.
+    pub agent: Option<String>,
 }
 
 /// A stream that somebody wants to open.

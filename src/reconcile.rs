@@ -329,10 +329,17 @@ impl Reconciler {
         let drains: BTreeMap<_, _> = drains.filter(|(name, _)| !self.runs.contains_key(*name)).collect();
         let draining = drains.into_iter().map(|(name, tunnel)| self.tunnel_status(name, tunnel, None));
         let tunnels: Vec<_> = declared.chain(draining).collect();
+        self.status.send_modify(|status| status.tunnels = tunnels);
+        self.show_listeners();
+    }
+
+    /// Shows where the node listens.
+    pub fn show_listeners(&self) {
         let listeners = self.node.listeners(&self.node_config);
-        self.status.send_modify(|status| {
-            status.tunnels = tunnels;
+        self.status.send_if_modified(|status| {
+            let changed = status.listeners != listeners;
             status.listeners = listeners;
+            changed
         });
     }
 

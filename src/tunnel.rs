@@ -80,10 +80,10 @@ impl Scope {
     /// Counts a connection that was turned away, and keeps the reason for whoever looks. A reason that repeats is
     /// logged once.
     fn refused(&self, reason: String) {
-        self.counters.refused.add(1);
         if self.last_error.set(Some(reason.clone())) {
             tracing::warn!(tunnel = %self.name, error = ?reason, "a connection was refused");
         }
+        self.counters.refused.add(1);
     }
 
     /// A stream went well: what was wrong before no longer is.

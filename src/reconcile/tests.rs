@@ -44,6 +44,17 @@ impl TestNode {
         timeout(PATIENCE, seen).await.unwrap().unwrap().addresses[0].clone()
     }
 
+    /// Counters follow the last byte of a stream by a moment.
+    async fn wait_until(&self, name: &str, seen: impl Fn(&TunnelStatus) -> bool) -> TunnelStatus {
+        let waited = timeout(PATIENCE, async {
+            while !seen(&self.status(name)) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        waited.await.unwrap();
+        self.status(name)
+    }
+
     fn status(&self, name: &str) -> TunnelStatus {
         let status = self.reconciler.status.borrow();
         status.tunnels.iter().find(|tunnel| tunnel.name.as_str() == name).unwrap().clone()
@@ -130,8 +141,10 @@ async fn burst(transport: &str) {
     let failed: Vec<_> = echoed.into_iter().filter(|echoed| !matches!(echoed, Ok(true))).collect();
     assert!(failed.is_empty(), "{} of 300, such as {:?}", failed.len(), failed[0]);
     assert_eq!(near.status("echo").counters.refused.get(), 0);
-    assert_eq!(far.status("echo").counters.streams_total.get(), 300);
-    assert_eq!(far.status("echo").counters.bytes_in.get(), 300 * 1024);
+    let status = far.wait_until("echo", |status| status.counters.streams.get() == 0).await;
+    assert_eq!(status.counters.streams_total.get(), 300);
+    assert_eq!(status.counters.bytes_in.get(), 300 * 1024);
+    assert_eq!(status.counters.bytes_out.get(), 300 * 1024);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +181,30 @@ async fn a_peer_that_may_not_is_reset_and_the_reason_is_shown() {
     far.apply(TCP, vec![("echo", listen("/x/echo", service, Allow::Peers(BTreeSet::new())))]).await;
     let error = timeout(PATIENCE, echo(bound, vec![7; 10])).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    let status = near.status("echo");
-    assert_eq!(status.counters.refused.get(), 1);
+    let status = near.wait_until("echo", |status| status.counters.refused.get() == 1).await;
     assert_eq!(status.error.get().unwrap(), "the peer does not offer the protocol to this node");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_peer_may_be_offered_a_thousand_tunnels_and_still_gets_an_identify_message() {
+    let mut tasks = JoinSet::new();
+    let service = echo_server(&mut tasks).await;
+    let (mut near, mut far) = (TestNode::new(), TestNode::new());
+    let names: Vec<String> = (0..1000).map(|i| format!("tunnel-number-{i}")).collect();
+    let tunnels = names.iter().map(|name| {
+        let protocol = StreamProtocol::try_from_owned(format!("/x/{name}")).unwrap();
+        let Tunnel::Listen(listen) = listen("/x/", service, Allow::Peers([near.node.peer_id()].into())) else {
+            unreachable!()
+        };
+        (name.as_str(), Tunnel::Listen(Listen { protocol, ..listen }))
+    });
+    far.apply(TCP, tunnels.collect()).await;
+    let forward = forward("/x/tunnel-number-999", any_port(), far.node.peer_id(), vec![far.address().await]);
+    near.apply(TCP, vec![("last", forward)]).await;
+    let bound = near.status("last").bind.unwrap().parse().unwrap();
+    assert!(timeout(PATIENCE, echo(bound, vec![7; 1000])).await.unwrap().unwrap());
+    let mut view = near.node.view();
+    let far_id = far.node.peer_id();
+    let identified = view.wait_for(|view| view.peers.get(&far_id).is_some_and(|peer| peer.agent.is_some()));
+    timeout(PATIENCE, identified).await.unwrap().unwrap();
 }

@@ -72,7 +72,7 @@ fn tunnels(tunnels: &[TunnelStatus]) -> String {
         ]);
     }
     let errors = tunnels.iter().filter_map(|tunnel| {
-        let error = clean_lines(tunnel.error.as_deref()?, "  ");
+        let error = clean_lines(&tunnel.error.get()?, "  ");
         Some(format!("! {}: {error}\n", clean(tunnel.name.as_str())))
     });
     lines(&table) + &errors.collect::<String>()

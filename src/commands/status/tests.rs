@@ -3,7 +3,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::*;
 use crate::{
     spec::{Kind, PeerId, TunnelName},
-    status::{Counters, ListenerStatus, Path, PeerStatus, Status, TunnelStatus},
+    status::{Counters, LastError, ListenerStatus, Path, PeerStatus, Status, TunnelStatus},
 };
 
 const ME: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
@@ -32,7 +32,7 @@ fn example() -> Status {
     let mut web = tunnel("web-of-the-office-upstairs", Kind::Forward, State::Failed);
     web.bind = Some("127.0.0.1:8080".into());
     web.peers = Some(vec!["office".into(), "office-by-mobile-network".into()]);
-    web.error = Some("cannot bind 127.0.0.1:8080: address in use\x1b[2J".into());
+    web.error.set(Some("cannot bind 127.0.0.1:8080: address in use\x1b[2J".into()));
     status.tunnels = vec![ssh, web];
     status.peers = vec![
         PeerStatus {
@@ -66,7 +66,7 @@ fn tunnel(name: &str, kind: Kind, state: State) -> TunnelStatus {
         peer: None,
         peers: None,
         counters: Arc::new(Counters::default()),
-        error: None,
+        error: LastError::default(),
     }
 }
 
