@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands;
+use crate::{
+    commands,
+    config::{Reason, Refused},
+};
 
 /// Keeps libp2p tunnels exactly as a TOML file declares them.
 #[derive(Debug, Parser)]
@@ -47,6 +50,15 @@ pub enum Exit {
     CannotCreate = 73,
     Permission = 77,
     Config = 78,
+}
+
+impl From<&Refused> for Exit {
+    fn from(refused: &Refused) -> Self {
+        match refused.reason {
+            Reason::Unreadable(_) => Exit::NoInput,
+            Reason::Invalid(_) => Exit::Config,
+        }
+    }
 }
 
 /// Why a command did not do what was asked, in words for the person who asked.
