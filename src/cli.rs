@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     commands,
+    config::{Reason, Refused},
     control::{ClientError, SocketError},
     node::identity::IdentityError,
 };
@@ -57,6 +58,15 @@ pub enum Exit {
     CannotCreate = 73,
     Permission = 77,
     Config = 78,
+}
+
+impl From<&Refused> for Exit {
+    fn from(refused: &Refused) -> Self {
+        match refused.reason {
+            Reason::Unreadable(_) => Exit::NoInput,
+            Reason::Invalid(_) => Exit::Config,
+        }
+    }
 }
 
 /// Why a command did not do what was asked, in words for the person who asked.

@@ -226,6 +226,12 @@ pub struct Cidr {
     pub prefix: u8,
 }
 
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
 /// `[discovery]`: how peers without addresses are found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Discovery {
@@ -239,6 +245,20 @@ impl Default for Discovery {
     fn default() -> Self {
         Self { dht: Dht::Client, bootstrap: None, mdns: true }
     }
+}
+
+/// Those that Kubo starts with, too (`FallbackBootstrapPeers` in boxo's `autoconf`).
+pub fn public_bootstrappers() -> Vec<Multiaddr> {
+    const PUBLIC: [&str; 7] = [
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+        "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+        "/dnsaddr/va1.bootstrap.libp2p.io/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8",
+        "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+        "/ip4/104.131.131.82/udp/4001/quic-v1/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+    ];
+    PUBLIC.iter().filter_map(|address| address.parse().ok()).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -584,6 +604,11 @@ mod tests {
         for bad in ["", "-a", "_a", "A", "a b", "a.b", "ä", &"x".repeat(64)] {
             assert_eq!(TunnelName::try_from(bad), Err(InvalidName), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_public_bootstrapper_is_a_valid_address() {
+        assert_eq!(public_bootstrappers().len(), 7);
     }
 
     #[test]

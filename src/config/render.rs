@@ -1,0 +1,147 @@
+//! Showing problems to people.
+
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+
+use super::{
+    diagnostics::{Help, Label, Place, Problem, Severity},
+    printable::{printable, same_length},
+};
+
+impl Problem {
+    /// The problem with its line of text and the help that there is; several lines, the last one ended.
+    ///
+    /// With `colour` the text holds ANSI escapes of our own. Those in the file are shown, never passed on.
+    pub fn render(&self, colour: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let snippets = std::iter::once((AnnotationKind::Primary, &self.primary))
+            .chain(self.others.iter().map(|label| (AnnotationKind::Context, label)))
+            .map(|(kind, label)| annotated(kind, label));
+        let mut report = vec![level.primary_title(&self.title).elements(snippets)];
+        report.extend(self.help.as_ref().map(helpful));
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&report) + "\n"
+    }
+
+    /// One line, `file:line:column: error: what`, fit for a log or systemd's `STATUS=`.
+    ///
+    /// Where the problem lies between two places, the other one follows in parentheses.
+    pub fn short(&self) -> String {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let mut line = format!("{}: {severity}: {}", position(&self.primary.place), self.title);
+        for label in &self.others {
+            line.push_str(&format!(" ({})", position(&label.place)));
+        }
+        line
+    }
+}
+
+fn position(place: &Place) -> String {
+    let (line, column) = place.line_and_column();
+    format!("{}:{line}:{column}", file_name(place))
+}
+
+fn file_name(place: &Place) -> String {
+    printable(&place.file.path.to_string_lossy()).into_owned()
+}
+
+/// One line of text with a label under it.
+///
+/// Each place is shown by itself: a value over many lines, or two places far apart, are no clearer in full.
+fn annotated(kind: AnnotationKind, label: &Label) -> Snippet<'static, Annotation<'static>> {
+    let (line, span) = label.place.on_its_line();
+    let text = (!label.text.is_empty()).then(|| label.text.clone());
+    snippet(&label.place, line).annotation(kind.span(span).label(text))
+}
+
+fn helpful(help: &Help) -> Group<'static> {
+    let title = Level::HELP.secondary_title(help.text.clone());
+    match &help.edit {
+        None => Group::with_title(title),
+        Some((place, instead)) => {
+            let (line, span) = place.on_its_line();
+            title.element(snippet(place, line).patch(Patch::new(span, same_length(instead).into_owned())))
+        }
+    }
+}
+
+fn snippet<M: Clone>(place: &Place, line: &str) -> Snippet<'static, M> {
+    Snippet::source(same_length(line).into_owned()).path(file_name(place)).line_start(place.line_and_column().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ops::Range, sync::Arc};
+
+    use super::*;
+    use crate::config::sources::File;
+
+    fn place(text: &str, span: Range<usize>) -> Place {
+        Place::new(&Arc::new(File::new("p.toml", text)), span)
+    }
+
+    #[test]
+    fn a_problem_shows_its_line_its_place_and_its_edit() {
+        let at = || place("# a comment\nalow = []\n", 12..16);
+        let problem = Problem::error(at(), "unknown key `alow`").suggest("did you mean `allow`?", at(), "allow");
+        let shown = [
+            "error: unknown key `alow`",
+            " --> p.toml:2:1",
+            "  |",
+            "2 | alow = []",
+            "  | ^^^^",
+            "  |",
+            "help: did you mean `allow`?",
+            "  |",
+            "2 | allow = []",
+            "  |   +",
+            "",
+        ];
+        assert_eq!(problem.render(false), shown.join("\n"));
+        assert_eq!(problem.short(), "p.toml:2:1: error: unknown key `alow`");
+    }
+
+    #[test]
+    fn both_places_of_a_clash_are_shown() {
+        let text = "one = 1\n\n\n\n\n\ntwo = 1\n";
+        let problem = Problem::error(place(text, 13..16), "taken twice").and(place(text, 0..3), "first here");
+        let shown = [
+            "error: taken twice",
+            " --> p.toml:7:1",
+            "  |",
+            "7 | two = 1",
+            "  | ^^^",
+            "  |",
+            " ::: p.toml:1:1",
+            "  |",
+            "1 | one = 1",
+            "  | --- first here",
+            "",
+        ];
+        assert_eq!(problem.render(false), shown.join("\n"));
+        assert_eq!(problem.short(), "p.toml:7:1: error: taken twice (p.toml:1:1)");
+    }
+
+    #[test]
+    fn no_control_character_of_the_file_reaches_the_terminal() {
+        let text = "key = \"\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{2028}\"";
+        let problem =
+            Problem::error(place(text, 6..text.len()), text).label(text).help(text).and(place(text, 0..1), text);
+        let shown = problem.render(false) + &problem.short();
+        let harmful: Vec<char> = shown.chars().filter(|c| c.is_control() && *c != '\n').collect();
+        assert!(harmful.is_empty(), "{harmful:?} in {shown}");
+        assert!(!shown.contains(['\u{202e}', '\u{2028}']), "{shown}");
+    }
+
+    #[test]
+    fn colour_is_only_there_when_asked_for() {
+        let problem = Problem::error(place("a", 0..1), "b");
+        assert!(problem.render(true).contains('\u{1b}'));
+        assert!(!problem.render(false).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,181 @@
+//! The files that a configuration was read from.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
+
+/// The size in bytes above which a file is taken for something else than a configuration: 4 MiB.
+pub const MAX_FILE_SIZE: u64 = 4 << 20;
+
+/// The files of one look at the configuration, with their contents, and the places where more could turn up.
+///
+/// Two looks that saw the same are equal, so `before == now` means that nothing needs to be done. A refused
+/// configuration has sources too: what is broken must be watched until it is mended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sources {
+    main: PathBuf,
+    pub(super) files: Vec<Arc<File>>,
+    /// Files that are named and could not be read, with the reason.
+    pub(super) unreadable: Vec<(PathBuf, String)>,
+    /// What `include` names with wildcards, in file order.
+    pub(super) patterns: Vec<Pattern>,
+}
+
+/// An `include` with wildcards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The pattern in the syntax of the `glob` crate, the folder of the main file included.
+    pub pattern: String,
+    /// The folders in which a file that matches could turn up, as far as they exist; the first one may not.
+    pub folders: Vec<PathBuf>,
+}
+
+/// One file and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    /// Without a byte order mark. What is not UTF-8 is replaced by U+FFFD.
+    pub(super) text: String,
+    /// Where the first byte stands that is not UTF-8, if there is one.
+    pub(super) broken_at: Option<usize>,
+}
+
+impl Sources {
+    pub(super) fn new(main: &Path) -> Self {
+        Self { main: main.to_owned(), files: Vec::new(), unreadable: Vec::new(), patterns: Vec::new() }
+    }
+
+    /// The path of the main file, as given.
+    pub fn main(&self) -> &Path {
+        &self.main
+    }
+
+    /// The files that were read, the main one first, with their text.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.files.iter().map(|file| (file.path.as_path(), file.text.as_str()))
+    }
+
+    /// Every file that is named, whether or not it could be read. Symlinks are not resolved.
+    pub fn named(&self) -> impl Iterator<Item = &Path> {
+        let read = self.files.iter().map(|file| file.path.as_path()).filter(|path| *path != self.main);
+        let others = self.unreadable.iter().map(|(path, _)| path.as_path()).filter(|path| *path != self.main);
+        std::iter::once(self.main()).chain(read).chain(others)
+    }
+
+    /// The includes with wildcards: a new file that matches one of them changes the configuration.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// A file that has zero bytes now and had some `before`: more likely caught in the middle of being written than
+    /// meant.
+    pub fn emptied_since(&self, before: &Sources) -> Option<&Path> {
+        let had_text = |path: &Path| before.files().any(|(before, text)| before == path && !text.is_empty());
+        self.files().find(|(path, text)| text.is_empty() && had_text(path)).map(|(path, _)| path)
+    }
+}
+
+impl File {
+    #[cfg(test)]
+    pub(super) fn new(path: &str, text: &str) -> Self {
+        Self { path: path.into(), text: text.into(), broken_at: None }
+    }
+
+    fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+        let (text, broken_at) = match String::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            // Up to the first broken byte the lossy text is the text, so the offset holds in it.
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(at))
+            }
+        };
+        match text.strip_prefix('\u{feff}') {
+            Some(rest) => Self { path: path.into(), text: rest.to_owned(), broken_at: broken_at.map(|at| at - 3) },
+            None => Self { path: path.into(), text, broken_at },
+        }
+    }
+}
+
+/// Which file a path leads to: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+/// Reads a regular file of at most [`MAX_FILE_SIZE`] bytes; never waits for a FIFO or a device.
+pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
+    // Asked before it is opened: to open a device can already do something.
+    if !fs::metadata(path)?.is_file() {
+        return Err(not_regular(&fs::metadata(path)?));
+    }
+    let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
+    let metadata = opened.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_regular(&metadata));
+    }
+    let mut bytes = Vec::new();
+    opened.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB, so hardly a configuration"));
+    }
+    Ok((File::from_bytes(path, bytes), FileId(metadata.dev(), metadata.ino())))
+}
+
+fn not_regular(metadata: &fs::Metadata) -> io::Error {
+    if metadata.is_dir() {
+        io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")
+    } else {
+        io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file but a device, pipe or socket")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(files: &[(&str, &str)]) -> Sources {
+        let mut sources = Sources::new(Path::new("main.toml"));
+        sources.files = files.iter().map(|(path, text)| Arc::new(File::new(path, text))).collect();
+        sources
+    }
+
+    #[test]
+    fn a_file_that_lost_all_its_text_is_found_and_one_that_never_had_any_is_not() {
+        let before = sources(&[("main.toml", "a"), ("b.toml", "b"), ("c.toml", "")]);
+        let after = sources(&[("main.toml", "a"), ("b.toml", ""), ("c.toml", ""), ("new.toml", "")]);
+        assert_eq!(after.emptied_since(&before), Some(Path::new("b.toml")));
+        assert_eq!(before.emptied_since(&before), None);
+        assert_eq!(sources(&[("main.toml", "a")]).emptied_since(&before), None, "a file that is gone is not empty");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_dropped_and_offsets_count_without_it() {
+        let file = File::from_bytes(Path::new("x"), b"\xef\xbb\xbfa = \xff".to_vec());
+        assert_eq!((file.text.as_str(), file.broken_at), ("a = \u{fffd}", Some(4)));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [folder.path(), &pipe, Path::new("/dev/zero")] {
+            assert!(read(path).is_err(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_of_more_than_4_mib_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        fs::write(&path, vec![b'#'; MAX_FILE_SIZE as usize]).unwrap();
+        assert_eq!(read(&path).unwrap().0.text.len() as u64, MAX_FILE_SIZE);
+        fs::write(&path, vec![b'#'; MAX_FILE_SIZE as usize + 1]).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,98 @@
+//! From the text of a file to its tables.
+
+use std::sync::Arc;
+
+use toml::de::{DeTable, Error};
+
+use super::{
+    diagnostics::{Place, Problem, Report},
+    section::Section,
+    sources::File,
+};
+
+/// Parses `file`. What is no TOML is noted in `syntax`; what is wrong with the rest will be noted in `report`.
+///
+/// After a syntax error the tables hold what the parser guessed, so that nothing in them is worth a complaint.
+pub(super) fn parse<'s>(file: &'s Arc<File>, syntax: &Report, report: &'s Report) -> Section<'s> {
+    if let Some(at) = file.broken_at {
+        let place = Place::new(file, at..at + char::REPLACEMENT_CHARACTER.len_utf8());
+        syntax.note(Problem::error(place, "the file is not UTF-8").label("this byte is no text"));
+        return Section::open(report, file, DeTable::new());
+    }
+    let (root, errors) = DeTable::parse_recoverable(&file.text);
+    for error in errors {
+        syntax.note(explained(file, &error));
+    }
+    Section::open(report, file, root.into_inner())
+}
+
+fn explained(file: &Arc<File>, error: &Error) -> Problem {
+    let place = Place::new(file, error.span().unwrap_or_default());
+    let problem = Problem::error(place.clone(), error.message());
+    match first_of_two(&place).filter(|_| error.message().starts_with("duplicate key")) {
+        Some(first) => problem.label("written again here").and(first, "first written here"),
+        None => problem,
+    }
+}
+
+/// Where the key or the table at `again` was first written.
+///
+/// The parser names the second place only, so the first is looked for in the text: a table by its whole header, a key
+/// in the lines since the last header. Where that finds nothing the problem is shown without it.
+fn first_of_two(again: &Place) -> Option<Place> {
+    let (line, within) = again.on_its_line();
+    let key = line.get(within.clone())?;
+    let before = again.file.text.get(..again.offset() - within.start)?;
+    let mut end = before.len();
+    for earlier in before.split_inclusive('\n').rev() {
+        let start = end - earlier.len();
+        end = start;
+        let column = if line.trim_start().starts_with('[') {
+            (without_comment(earlier) == without_comment(line)).then_some(within.start)
+        } else if earlier.trim_start().starts_with('[') {
+            return None;
+        } else {
+            let indent = earlier.len() - earlier.trim_start().len();
+            let rest = earlier.trim_start().strip_prefix(key);
+            rest.is_some_and(|rest| rest.trim_start().starts_with('=')).then_some(indent)
+        };
+        if let Some(column) = column {
+            return Some(Place::new(&again.file, start + column..start + column + key.len()));
+        }
+    }
+    None
+}
+
+fn without_comment(header: &str) -> &str {
+    header.split('#').next().unwrap_or_default().trim_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let file = Arc::new(File::new("p.toml", text));
+        let (syntax, report) = (Report::default(), Report::default());
+        parse(&file, &syntax, &report);
+        syntax.sorted(std::slice::from_ref(&file)).iter().map(Problem::short).collect()
+    }
+
+    #[test]
+    fn every_syntax_error_is_found_in_one_pass_and_in_order() {
+        let found = problems("a = \nb = 1\nc = = 2\n[x\n");
+        let lines: Vec<_> = found.iter().filter_map(|short| short.split(':').nth(1)).collect();
+        assert_eq!(lines, ["1", "3", "3", "4"], "{found:#?}");
+    }
+
+    #[test]
+    fn both_places_of_a_repeated_key_are_shown() {
+        assert_eq!(problems("[t]\nx = 1\n  key = 1\nkey = 2\n"), ["p.toml:4:1: error: duplicate key (p.toml:3:3)"]);
+    }
+
+    #[test]
+    fn both_places_of_a_repeated_table_are_shown() {
+        let text = "[listen.ssh] # one\na = 1\n[other]\n[listen.ssh]\na = 1\n";
+        assert_eq!(problems(text)[0], "p.toml:4:9: error: duplicate key (p.toml:1:9)");
+    }
+}
