@@ -34,6 +34,8 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service in the foreground
+    Run(commands::run::Run),
     /// Validate the configuration and show every problem
     Check(commands::check::Check),
     /// Have the service read its configuration again; returns when the new set is applied
@@ -42,6 +44,8 @@ enum Command {
     Status(commands::status::Status),
     /// Show the peer id of this node
     Id(commands::id::Id),
+    /// Show two nodes at work on this machine, without root and without a network
+    Demo(commands::demo::Demo),
 }
 
 /// How a command ends; the numbers are those of sysexits(3).
@@ -134,10 +138,12 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
+        Command::Run(command) => command.run(&cli.global),
         Command::Check(command) => command.run(&cli.global),
         Command::Reload(command) => command.run(&cli.global),
         Command::Status(command) => command.run(&cli.global),
         Command::Id(command) => command.run(&cli.global),
+        Command::Demo(command) => command.run(&cli.global),
     };
     match outcome {
         Ok(exit) => code(exit),

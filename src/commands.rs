@@ -3,8 +3,10 @@
 use crate::cli::{Exit, Failure};
 
 pub mod check;
+pub mod demo;
 pub mod id;
 pub mod reload;
+pub mod run;
 pub mod status;
 mod terminal;
 

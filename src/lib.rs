@@ -5,6 +5,8 @@ pub mod cli;
 mod commands;
 pub mod config;
 pub mod control;
+pub mod daemon;
+mod log;
 pub mod node;
 pub mod plan;
 pub mod reconcile;

@@ -36,7 +36,8 @@ impl Check {
     }
 }
 
-fn failure(refused: &Refused) -> Failure {
+/// Shows every problem, and says what became of it.
+pub(super) fn failure(refused: &Refused) -> Failure {
     let exit = Exit::from(refused);
     match &refused.reason {
         Reason::Unreadable(_) => Failure::new(exit, refused.to_string()),

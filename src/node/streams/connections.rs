@@ -49,7 +49,14 @@ impl Connection {
             false if remote.iter().any(|part| matches!(part, Protocol::QuicV1)) => Route::DirectQuic,
             false => Route::DirectTcp,
         };
-        Self { id, peer, route, remote: remote.clone(), local }
+        let remote = match remote.iter().last() {
+            // Who is there is said by `peer`.
+            Some(Protocol::P2p(_)) if !relayed => {
+                remote.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+            }
+            _ => remote.clone(),
+        };
+        Self { id, peer, route, remote, local }
     }
 
     pub fn path(&self) -> Path {

@@ -1,0 +1,62 @@
+//! `p2ptun run`: the service, in the foreground.
+
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+
+use crate::{
+    cli::{Exit, Failure, Global},
+    config,
+    daemon::{Daemon, Died, Options, StartError},
+    log,
+};
+
+#[derive(Debug, Args)]
+pub struct Run {}
+
+impl Run {
+    pub fn run(self, global: &Global) -> Result<Exit, Failure> {
+        log::to_stderr("info");
+        raise_file_limit();
+        let options = Options { config: config::default_path(global.config.as_deref()), socket: global.socket.clone() };
+        serve(async {
+            let daemon = Daemon::start(options).await?;
+            tracing::info!(socket = ?daemon.socket(), "ready");
+            Ok(daemon.run().await?)
+        })
+    }
+}
+
+/// Runs a service to its end. What its tasks hold by then is dropped, and streams that are open reset.
+pub(super) fn serve(service: impl Future<Output = Result<(), Failure>>) -> Result<Exit, Failure> {
+    let runtime = Runtime::new().map_err(|error| Failure::new(Exit::Os, format!("can't start: {error}")))?;
+    let outcome = runtime.block_on(service);
+    runtime.shutdown_background();
+    outcome.map(|()| Exit::Ok)
+}
+
+/// Each stream takes a file descriptor, and the soft limit is often 1,024 for the sake of programs that use select(2).
+pub(super) fn raise_file_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "can't raise the limit of open files");
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(refused) => super::check::failure(&refused),
+            StartError::Identity(error) => error.into(),
+            StartError::Socket(error) => error.into(),
+            StartError::Os { .. } => Self::new(Exit::Os, error.to_string()),
+        }
+    }
+}
+
+impl From<Died> for Failure {
+    fn from(died: Died) -> Self {
+        Self::new(Exit::Os, died.to_string())
+    }
+}

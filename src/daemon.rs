@@ -1,0 +1,372 @@
+//! The service: wires the house together, and runs the one loop that everything meets in.
+
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{self, Loaded, Refused, Sources},
+    control::{self, Handles, ReloadRequest, Server, SocketError},
+    node::{
+        Node, NodeView,
+        identity::{self, Identity, IdentityError},
+    },
+    plan::restart_required,
+    reconcile::Reconciler,
+    spec::{Desired, PeerId},
+    status::{Applied, Path as PeerPath, PeerStatus, Status, streams::LiveStreams},
+    triggers::{Trigger, Triggers, WatchSet},
+};
+
+/// Reloads that may wait for the one that is under way.
+const RELOADS: usize = 8;
+
+/// How long after a stream has begun or ended the list of peers is made anew, so that thousands of streams a second
+/// cost nothing.
+const PEERS_DELAY: Duration = Duration::from_millis(100);
+
+/// How long connections may take to close in good order at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the command line says to the service.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub config: PathBuf,
+    /// Where the control socket is to be; `None`: the default place.
+    pub socket: Option<PathBuf>,
+}
+
+/// Why the service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] Refused),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("{what}: {source}")]
+    Os { what: &'static str, source: io::Error },
+}
+
+/// A part of the service has ended that must not; that is a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("a part of the service has ended by itself{}", .0.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
+pub struct Died(Option<JoinError>);
+
+/// The running service.
+pub struct Daemon {
+    config: PathBuf,
+    /// As read at the start: some keys can't change until the next one.
+    started: Desired,
+    /// What the set in force was read from.
+    applied: Sources,
+    /// What was last looked at, in force or refused.
+    seen: Sources,
+    status: watch::Sender<Status>,
+    live: LiveStreams,
+    node: Node,
+    reconciler: Reconciler,
+    triggers: Triggers,
+    requests: mpsc::Receiver<ReloadRequest>,
+    socket: PathBuf,
+    /// The node and the control server.
+    tasks: JoinSet<()>,
+    stop_control: CancellationToken,
+    _identity: Identity,
+}
+
+impl Daemon {
+    /// Brings everything up: returns when every local socket that can be bound is bound. Waits for no peer.
+    ///
+    /// # Errors
+    ///
+    /// Where the file, the identity or the control socket forbids it. Tunnels that fail are retried instead.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let os = |what| move |source| StartError::Os { what, source };
+        let loaded = config::load(&options.config)?;
+        // Before anybody can think that the service is up: a signal that comes before would end the process.
+        let triggers = Triggers::new().map_err(os("can't catch signals"))?;
+        let desired = loaded.desired;
+        let path = match &desired.node.identity {
+            Some(path) => path.clone(),
+            None => identity::default_path()?,
+        };
+        let identity = identity::load_or_create(&path)?;
+        for warning in &identity.warnings {
+            tracing::warn!("{warning}");
+        }
+        let own = identity.peer_id();
+
+        let status = watch::Sender::new(Status::new(own, options.config.clone()));
+        let live = LiveStreams::default();
+        let (reload, requests) = mpsc::channel(RELOADS);
+        let handles = Handles { status: status.subscribe(), streams: live.clone(), reload };
+        let server = Server::bind(&control::service_path(options.socket.as_deref())?, handles)?;
+        let socket = server.path().to_owned();
+
+        let mut tasks = JoinSet::new();
+        let stop_control = CancellationToken::new();
+        let node = Node::start(identity.keypair(), offline(&desired), &mut tasks).map_err(os("can't use the key"))?;
+        tasks.spawn(server.run(stop_control.clone()));
+        let reconciler = Reconciler::new(node.clone(), status.clone(), live.clone());
+        let mut daemon = Self {
+            config: options.config,
+            started: desired.clone(),
+            applied: loaded.sources.clone(),
+            seen: loaded.sources.clone(),
+            status,
+            live,
+            node,
+            reconciler,
+            triggers,
+            requests,
+            socket,
+            tasks,
+            stop_control,
+            _identity: identity,
+        };
+        tracing::info!(peer = %own, config = ?daemon.config, "starting");
+        log_what_does_not_act(&desired);
+        daemon.apply(Loaded { desired, ..loaded }).await;
+        Ok(daemon)
+    }
+
+    pub fn peer_id(&self) -> PeerId {
+        self.node.peer_id()
+    }
+
+    /// Where the control socket is.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What the service is doing, now and after each change.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Serves until it is told to stop, and then until streams have drained.
+    ///
+    /// # Errors
+    ///
+    /// Where a part of it has died.
+    pub async fn run(mut self) -> Result<(), Died> {
+        let mut view = self.node.view();
+        let mut refresh_peers = None;
+        loop {
+            tokio::select! {
+                trigger = self.triggers.next() => match trigger {
+                    Trigger::Reload => self.look_again().await,
+                    Trigger::Stop => break,
+                },
+                Some(request) = self.requests.recv() => {
+                    let outcome = self.reload().await;
+                    // Whoever asked may have left; the outcome stands in the status.
+                    let _ = request.reply.send(outcome);
+                }
+                () = self.reconciler.next() => self.reconciler.take_care().await,
+                Ok(()) = view.changed() => self.show_node(),
+                () = self.live.changed(), if refresh_peers.is_none() => {
+                    refresh_peers = Some(Instant::now() + PEERS_DELAY);
+                }
+                () = at(refresh_peers) => {
+                    refresh_peers = None;
+                    self.show_node();
+                }
+                Some(ended) = self.tasks.join_next() => return Err(Died(ended.err())),
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// What a trigger asks for: nothing, unless the files say something else than the last time.
+    async fn look_again(&mut self) {
+        let looked = config::load(&self.config);
+        let sources = match &looked {
+            Ok(loaded) => &loaded.sources,
+            Err(refused) => &refused.sources,
+        };
+        if *sources != self.seen {
+            // The error, if any, is logged and shown; nobody waits for it here.
+            let _ = self.take(looked).await;
+        }
+    }
+
+    /// What `p2ptun reload` asks for: the file is applied again even if it is the same, so that what failed is retried.
+    async fn reload(&mut self) -> Result<Applied, String> {
+        self.take(config::load(&self.config)).await
+    }
+
+    async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
+        let refused = match looked {
+            Ok(loaded) => match loaded.sources.emptied_since(&self.applied) {
+                None => return Ok(self.apply(loaded).await),
+                Some(path) => {
+                    let reason = format!(
+                        "{} has zero bytes, which is more likely an accident than a wish; the old set stays \
+                         (a file with only a comment removes every tunnel)",
+                        path.display()
+                    );
+                    (loaded.sources, reason)
+                }
+            },
+            Err(refused) => {
+                let reason = refused.to_string();
+                (refused.sources, reason)
+            }
+        };
+        let (sources, reason) = refused;
+        tracing::error!(error = ?reason, "the configuration is refused; the old set stays");
+        self.watch(&sources, self.reconciler.declared().watch);
+        self.seen = sources;
+        self.status.send_modify(|status| status.config.error = Some(reason.clone()));
+        Err(reason)
+    }
+
+    async fn apply(&mut self, loaded: Loaded) -> Applied {
+        let Loaded { desired, warnings, sources, .. } = loaded;
+        for warning in &warnings {
+            tracing::warn!("{}", warning.short());
+        }
+        let restart_required = restart_required(&self.started, &desired);
+        if !restart_required.is_empty() {
+            tracing::warn!(keys = ?restart_required, "changes to these keys wait for a restart");
+        }
+        let mut effective = desired.for_node(self.node.peer_id());
+        // Until listeners can follow a change, the addresses are those of the start.
+        effective.node.listen_addresses.clone_from(&self.started.node.listen_addresses);
+        effective.node.listen_addresses_are_default = self.started.node.listen_addresses_are_default;
+        self.watch(&sources, effective.watch);
+        let applied = self.reconciler.apply(effective).await;
+        self.applied = sources.clone();
+        self.seen = sources;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        self.status.send_modify(|status| {
+            status.config.loaded_at = Some(now);
+            status.config.error = None;
+            status.config.restart_required = restart_required;
+        });
+        self.show_node();
+        let Applied { added, removed, changed, failed } = &applied;
+        tracing::info!(?added, ?removed, ?changed, failed = failed.len(), "configuration applied");
+        applied
+    }
+
+    fn watch(&mut self, sources: &Sources, wanted: bool) {
+        let set = || WatchSet {
+            files: sources.named().map(Path::to_owned).collect(),
+            directories: sources.patterns().iter().flat_map(|pattern| pattern.folders.clone()).collect(),
+        };
+        self.triggers.watch(wanted.then(set));
+    }
+
+    /// Shows what the node sees: listeners, addresses, peers.
+    fn show_node(&mut self) {
+        self.reconciler.show_listeners();
+        let view = self.node.view();
+        let view = view.borrow();
+        let own = self.node.peer_id();
+        let addresses = view.addresses.iter().filter_map(|address| address.clone().with_p2p(own).ok()).collect();
+        let peers = peers(self.reconciler.declared(), &view, self.live.peers(), own);
+        self.status.send_if_modified(|status| {
+            let changed = status.addresses != addresses || status.peers != peers;
+            (status.addresses, status.peers) = (addresses, peers);
+            changed
+        });
+    }
+
+    /// Lets live streams end for as long as the configuration says, or until it is told a second time.
+    async fn stop(mut self) {
+        let drain = self.reconciler.declared().node.stop_timeout;
+        let streams = self.live.list().len();
+        tracing::info!(streams, "stopping; told once more, it ends at once");
+        let deadline = Instant::now() + drain;
+        self.reconciler.retire_all(drain).await;
+        while !self.reconciler.is_empty() {
+            tokio::select! {
+                trigger = self.triggers.next() => if trigger == Trigger::Stop {
+                    return tracing::info!("told once more; ending at once");
+                },
+                () = self.reconciler.next() => self.reconciler.take_care().await,
+                // Each tunnel ends at the deadline by itself; this is for one that can't.
+                () = sleep_until(deadline + CLOSE_TIMEOUT) => break,
+                Some(request) = self.requests.recv() => {
+                    let _ = request.reply.send(Err("the service is stopping".to_owned()));
+                }
+            }
+        }
+        self.stop_control.cancel();
+        if timeout(CLOSE_TIMEOUT, self.node.close()).await.is_err() {
+            tracing::debug!("some connections did not close in time");
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+/// Why the node must stay off the network, if it must. A private network that is asked for and not kept would be a
+/// public one.
+fn offline(desired: &Desired) -> Option<Arc<str>> {
+    desired.node.private_network_key_file.as_ref()?;
+    Some("not built yet: private networks (node.private_network_key_file), so this node stays off the network".into())
+}
+
+/// Says once what of a configuration is accepted but has no effect in this version.
+fn log_what_does_not_act(desired: &Desired) {
+    use crate::spec::{Dht, Relays};
+    let Desired { discovery, nat, node, .. } = desired;
+    let needs_network = !desired.tunnels.is_empty();
+    let keys = [
+        ("node.announce", !node.announce.is_empty()),
+        ("node.append_announce", !node.append_announce.is_empty()),
+        ("node.no_announce", !node.no_announce.is_empty()),
+        ("discovery.dht", needs_network && discovery.dht != Dht::Off),
+        ("discovery.bootstrap", discovery.bootstrap.is_some()),
+        ("discovery.mdns", needs_network && discovery.mdns),
+        ("nat.upnp", needs_network && nat.upnp),
+        ("nat.hole_punching", needs_network && nat.hole_punching),
+        ("nat.relays", needs_network && nat.relays != Relays::Off),
+        ("relay_service", desired.relay_service.is_some()),
+        ("metrics", desired.metrics.is_some()),
+    ];
+    let keys: Vec<_> = keys.into_iter().filter(|(_, asked_for)| *asked_for).map(|(key, _)| key).collect();
+    if !keys.is_empty() {
+        tracing::warn!(?keys, "not built yet: these keys have no effect");
+    }
+}
+
+/// The peers to show: those that the file names and those with live streams, not strangers, and not oneself.
+fn peers(declared: &Desired, view: &NodeView, with_streams: BTreeSet<PeerId>, own: PeerId) -> Vec<PeerStatus> {
+    let shown: BTreeSet<_> = declared.known_peers().into_iter().chain(with_streams).filter(|id| *id != own).collect();
+    let status = |id: PeerId| {
+        let seen = view.peers.get(&id);
+        PeerStatus {
+            id,
+            name: declared.name_of(&id).map(ToString::to_string),
+            connected: seen.is_some(),
+            path: seen.map_or(PeerPath::None, |peer| peer.path),
+            address: seen.map(|peer| peer.address.clone()),
+            rtt_ms: seen.and_then(|peer| peer.round_trip).map(|time| time.as_secs_f64() * 1000.0),
+        }
+    };
+    shown.into_iter().map(status).collect()
+}
