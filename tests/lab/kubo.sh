@@ -16,6 +16,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kubo() {
   local cache=${XDG_CACHE_HOME:-$HOME/.cache}/kubo/$version
   if [ ! -x "$cache/ipfs" ]; then
+    command -v go >/dev/null || { echo "kubo.sh: Go is needed to build Kubo" >&2; return 69; }
     # Out of its own module's folder, for `go install …@version` ignores the replacements that Kubo needs.
     local source
     source=$(cd / && GOFLAGS=-mod=mod go mod download -json "github.com/ipfs/kubo@$version" |
