@@ -38,8 +38,7 @@ async fn newcomer(transport: Transport, server: &Node) -> Node {
 
 async fn turned_away(node: &Node) {
     let before = node.tunnel("echo").await["refused"].as_u64().unwrap();
-    let mut client = node.connect("echo").await;
-    assert_eq!(ending(&mut client).await, (vec![], Ending::Reset));
+    assert_eq!(node.ending_of_a_connection("echo").await, (vec![], Ending::Reset));
     node.wait_for_tunnel("echo", "the refusal is counted", |tunnel| tunnel["refused"] == before + 1).await;
 }
 

@@ -127,8 +127,7 @@ async fn the_target_is_told_the_peer_id_if_it_asked_for_it(transport: Transport)
 async fn a_refused_target_ends_the_connection_and_is_counted(transport: Transport) {
     let closed = Target::bind().address;
     let pair = Pair::echo(transport, closed).await;
-    let mut client = pair.client.connect("echo").await;
-    let (got, end) = ending(&mut client).await;
+    let (got, end) = pair.client.ending_of_a_connection("echo").await;
     assert_eq!(got, b"");
     assert!(a_reset_as_far_as(transport)(end), "{end:?}");
     pair.server.wait_for_tunnel("echo", "the refusal is counted", |tunnel| tunnel["refused"] == 1).await;
@@ -171,8 +170,7 @@ async fn a_connection_beyond_the_limit_is_reset_and_counted(transport: Transport
     soon("an echo", ping(&mut first)).await.unwrap();
     soon("an echo", ping(&mut second)).await.unwrap();
 
-    let mut third = pair.client.connect("echo").await;
-    assert_eq!(ending(&mut third).await, (vec![], Ending::Reset));
+    assert_eq!(pair.client.ending_of_a_connection("echo").await, (vec![], Ending::Reset));
     pair.client.wait_for_tunnel("echo", "the refusal is counted", |tunnel| tunnel["refused"] == 1).await;
 
     soon("an echo", ping(&mut first)).await.unwrap();
@@ -334,8 +332,7 @@ async fn a_listen_tunnel_turns_away_what_is_beyond_its_limits() {
     for name in ["all", "each"] {
         let mut first = pair.client.connect(name).await;
         soon("an echo", ping(&mut first)).await.unwrap();
-        let mut second = pair.client.connect(name).await;
-        assert_eq!(ending(&mut second).await, (vec![], Ending::Reset), "{name}");
+        assert_eq!(pair.client.ending_of_a_connection(name).await, (vec![], Ending::Reset), "{name}");
         pair.server.wait_for_tunnel(name, "the refusal is counted", |tunnel| tunnel["refused"] == 1).await;
         soon("an echo", ping(&mut first)).await.unwrap();
     }
@@ -453,11 +450,15 @@ async fn a_forward_to_this_very_node_stays_in_the_process() {
     let target = Target::bind();
     let mut node = Node::prepare("alone", Transport::Tcp).await;
     let nobody_else = listen("echo", target.address).replace("\"client\"", "");
-    node.body = format!("{}{nobody_else}{}", peer("server", &node.id, &[]), forward("echo"));
+    node.body = format!(
+        "{}{nobody_else}{}",
+        peer("server", &node.id, &[]),
+        forward("echo").replace("[forward.echo]", "[forward.own]")
+    );
     node.start().await;
     assert_eq!(node.status().await["peers"], serde_json::json!([]), "oneself is not a peer");
 
-    let mut client = node.connect("echo").await;
+    let mut client = node.connect("own").await;
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
     let mut server = target.accept().await;
@@ -473,7 +474,7 @@ async fn a_forward_to_this_very_node_stays_in_the_process() {
     written.unwrap();
     assert!(read == (long, Ending::Eof), "the reply of 1 MB to a half-closed client");
 
-    let mut client = node.connect("echo").await;
+    let mut client = node.connect("own").await;
     let server = target.accept().await;
     reset(server);
     assert_eq!(ending(&mut client).await, (vec![], Ending::Reset));

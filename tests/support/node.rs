@@ -20,7 +20,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::{PATIENCE, Transport, control, eventually, soon, within};
+use super::{
+    PATIENCE, Transport, control, eventually, soon,
+    traffic::{Ending, ending},
+    within,
+};
 
 /// Variables by which the caller's surroundings could reach a node.
 const FOREIGN: [&str; 7] = [
@@ -258,6 +262,17 @@ impl Node {
     pub async fn connect(&self, name: &str) -> TcpStream {
         let address = self.bind(name).await;
         soon("a forward accepts", TcpStream::connect(address)).await.unwrap()
+    }
+
+    /// How a connection to a forward ends for a client that sends nothing.
+    pub async fn ending_of_a_connection(&self, name: &str) -> (Vec<u8>, Ending) {
+        let address = self.bind(name).await;
+        match soon("a forward accepts", TcpStream::connect(address)).await {
+            Ok(mut client) => ending(&mut client).await,
+            // A connection that is turned away at once may be gone before `connect` has returned.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => (vec![], Ending::Reset),
+            Err(error) => panic!("{address} does not accept: {error}"),
+        }
     }
 
     pub fn pid(&self) -> u32 {
