@@ -7,6 +7,7 @@ mod support;
 use std::{fs, io::ErrorKind, time::Duration};
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use support::{
     Node, Pair, Service, Target, Transport, forward, listen, peer, process, soon,
     traffic::{Ending, ending, ping, send},
@@ -28,6 +29,8 @@ over_tcp_and_quic!(
     clients_of_a_frozen_server_are_told,
     a_stopping_service_lets_live_streams_finish,
     a_second_signal_ends_the_service_at_once,
+    a_peer_that_a_forward_names_is_kept_connected,
+    a_listen_address_that_is_taken_heals_when_freed,
 );
 
 /// Makes a restarted node listen where it did, so that those who know it find it again.
@@ -95,11 +98,11 @@ async fn clients_of_a_frozen_server_are_told(transport: Transport) {
     let mut client = pair.client.connect("echo").await;
     soon("an echo", ping(&mut client)).await.unwrap();
     pair.server.signal(Signal::SIGSTOP);
-    let (_, end) = within(TOLD, "the client is told", ending(&mut client)).await;
+    let (_, end) = ending(&mut client).await;
     pair.server.signal(Signal::SIGCONT);
     assert_eq!(end, Ending::Reset);
     let mut next = pair.client.connect("echo").await;
-    within(BACK, "the next is served", ping(&mut next)).await.unwrap();
+    soon("the next is served", ping(&mut next)).await.unwrap();
 }
 
 async fn a_stopping_service_lets_live_streams_finish(transport: Transport) {
@@ -142,6 +145,48 @@ async fn a_second_signal_ends_the_service_at_once(transport: Transport) {
     let status = pair.client.exit_within(Duration::from_secs(5)).await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(ending(&mut live).await, (vec![], Ending::Reset));
+}
+
+async fn a_peer_that_a_forward_names_is_kept_connected(transport: Transport) {
+    let pair = Pair::echo(transport, "127.0.0.1:1").await;
+    let status = pair
+        .client
+        .wait_until("the peer is connected though nobody uses the forward", |status| {
+            status["peers"][0]["connected"] == true && status["peers"][0]["rtt_ms"].is_number()
+        })
+        .await;
+    let peer = &status["peers"][0];
+    assert_eq!((&peer["id"], &peer["name"]), (&json!(pair.server.id), &json!("server")));
+    assert_eq!(peer["path"], "direct");
+    let address = pair.server.addresses().await.remove(0);
+    assert!(peer["address"].as_str().unwrap().starts_with(&address), "{peer}");
+    pair.server
+        .wait_until("the other end sees it too", |status| {
+            status["peers"][0]["connected"] == true && status["peers"][0]["name"] == "client"
+        })
+        .await;
+}
+
+async fn a_listen_address_that_is_taken_heals_when_freed(transport: Transport) {
+    let echo = Service::echo();
+    let (tcp, udp) = (Target::bind(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let port = match transport {
+        Transport::Tcp => tcp.address.port(),
+        Transport::Quic => udp.local_addr().unwrap().port(),
+    };
+    let mut node = Node::prepare("server", transport).await;
+    node.listen_address = transport.any_port().replace("/0", &format!("/{port}"));
+    node.body = listen("echo", echo.address).replace("\"client\"", "");
+    node.start().await;
+    let status = node.status().await;
+    let listener = &status["listeners"][0];
+    assert_eq!((&listener["address"], &listener["state"]), (&json!(node.listen_address), &json!("failed")));
+    assert!(listener["error"].is_string(), "{listener}");
+
+    drop((tcp, udp));
+    let healed = |status: &Value| status["listeners"][0]["state"] == "ready";
+    node.wait_until_within(Duration::from_secs(35), "the listener heals", healed).await;
+    assert_eq!(node.addresses().await, [node.listen_address.clone()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,8 +257,8 @@ async fn without_a_tunnel_no_socket_is_opened_and_nobody_is_dialled() {
 
 async fn assert_silent(node: &Node) {
     let status = node.status().await;
-    assert_eq!(status["listeners"], serde_json::json!([]));
-    assert_eq!(status["addresses"], serde_json::json!([]));
+    assert_eq!(status["listeners"], json!([]));
+    assert_eq!(status["addresses"], json!([]));
     assert!(status["peers"].as_array().unwrap().iter().all(|peer| peer["connected"] == false), "{status:#}");
     assert_eq!(process::network_sockets(node.pid()), [""; 0]);
 }

@@ -218,6 +218,7 @@ async fn a_transfer_outlives_fifty_edits_of_every_kind_and_each_is_followed() {
             grants.acquire().await.unwrap().forget();
             send(&mut to, share * SHARE, (share + 1) * SHARE).await.unwrap();
         }
+        grants.acquire().await.unwrap().forget();
         to.shutdown().await.unwrap();
     });
     transfer.spawn(async move {
@@ -225,6 +226,9 @@ async fn a_transfer_outlives_fifty_edits_of_every_kind_and_each_is_followed() {
         assert_eq!(ending(&mut from).await, (vec![], Ending::Eof));
     });
 
+    for node in [&pair.server, &pair.client] {
+        node.wait_for_tunnel("echo", "the stream is open", |tunnel| tunnel["streams"] == 1).await;
+    }
     let mut sides = [Edited::of(&pair.server, echo.address), Edited::of(&pair.client, echo.address)];
     let mut ids = None;
     for nth in 0..EDITS {
@@ -235,6 +239,7 @@ async fn a_transfer_outlives_fifty_edits_of_every_kind_and_each_is_followed() {
         assert_eq!(*ids.get_or_insert(now), now, "the stream is the same one after {edit:?}, number {nth}");
     }
     assert_eq!(sides.map(|side| side.edits), [EDITS / 2; 2]);
+    granted.add_permits(1);
     while let Some(result) = soon("the transfer completes", transfer.join_next()).await {
         result.unwrap();
     }

@@ -14,6 +14,7 @@ use support::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
+    task::JoinSet,
 };
 
 over_tcp_and_quic!(
@@ -30,6 +31,7 @@ over_tcp_and_quic!(
     a_live_stream_is_listed_and_can_be_cut_by_its_id,
     a_connection_waits_for_a_peer_that_is_still_away,
     a_peer_may_be_written_as_an_address,
+    absent_peers_hold_up_nobody_and_each_is_given_up_on,
     failover_takes_the_next_peer_when_the_first_refuses_the_connection,
     failover_takes_the_next_peer_when_the_first_says_nothing,
     failover_takes_the_next_peer_when_the_first_does_not_offer_the_protocol,
@@ -250,6 +252,37 @@ async fn a_peer_may_be_written_as_an_address(transport: Transport) {
     pair.client.start().await;
     assert_eq!(pair.client.tunnel("echo").await["peer"], written);
     let mut client = pair.client.connect("echo").await;
+    soon("an echo", ping(&mut client)).await.unwrap();
+}
+
+async fn absent_peers_hold_up_nobody_and_each_is_given_up_on(transport: Transport) {
+    const ABSENT: usize = 20;
+    let echo = Service::echo();
+    let silent_tcp = Target::bind();
+    let silent_udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = match transport {
+        Transport::Tcp => silent_tcp.address.port(),
+        Transport::Quic => silent_udp.local_addr().unwrap().port(),
+    };
+    let silent = transport.any_port().replace("/0", &format!("/{port}"));
+    let names: Vec<String> = (0..ABSENT).map(|nth| format!("absent-{nth}")).collect();
+    let absent = |name: &String| {
+        let forward = forward(name).replace("\"server\"", &format!("{name:?}"));
+        let somebody = libp2p::PeerId::random().to_string();
+        format!("{}{forward}open_timeout = \"3s\"\n", peer(name, &somebody, std::slice::from_ref(&silent)))
+    };
+    let forwards = forward("echo") + &names.iter().map(absent).collect::<String>();
+    let pair = Pair::start(transport, &listen("echo", echo.address), &forwards).await;
+
+    let mut waiting = JoinSet::new();
+    for name in &names {
+        let mut client = pair.client.connect(name).await;
+        waiting.spawn(async move { ending(&mut client).await });
+    }
+    let mut client = pair.client.connect("echo").await;
+    soon("an echo", ping(&mut client)).await.unwrap();
+    let given_up = soon("each is given up on", waiting.join_all()).await;
+    assert_eq!(given_up, vec![(vec![], Ending::Reset); ABSENT]);
     soon("an echo", ping(&mut client)).await.unwrap();
 }
 

@@ -338,8 +338,11 @@ impl Drop for Node {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let log = self.log_text();
         if std::thread::panicking() {
-            eprintln!("===== {} ({}) wrote:\n{}=====", self.name, self.id, self.log_text());
+            eprintln!("===== {} ({}) wrote:\n{log}=====", self.name, self.id);
+        } else {
+            assert!(!log.contains("panicked at"), "{} panicked:\n{log}", self.name);
         }
     }
 }
