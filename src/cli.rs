@@ -4,7 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands;
+use crate::{
+    commands,
+    control::{ClientError, SocketError},
+    node::identity::IdentityError,
+};
 
 /// Keeps libp2p tunnels exactly as a TOML file declares them.
 #[derive(Debug, Parser)]
@@ -59,6 +63,46 @@ pub struct Failure {
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let exit = match error {
+            IdentityError::Missing(_) => Exit::NoInput,
+            IdentityError::InUse(_) => Exit::Unavailable,
+            IdentityError::NoPlace | IdentityError::CannotCreate { .. } => Exit::CannotCreate,
+            IdentityError::Unreadable { .. } | IdentityError::TooOpen(_) => Exit::Permission,
+            IdentityError::NotAFile { .. } | IdentityError::Malformed { .. } => Exit::Config,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match error {
+            ClientError::NoService(_)
+            | ClientError::NoAnswer { .. }
+            | ClientError::BrokenOff { .. }
+            | ClientError::Unexpected { .. } => Exit::Unavailable,
+            ClientError::NoAccess { .. } => Exit::Permission,
+            ClientError::Refused(_) => Exit::Config,
+            ClientError::NoSuchStream(_) => Exit::NoInput,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<SocketError> for Failure {
+    fn from(error: SocketError) -> Self {
+        let exit = match error {
+            SocketError::InUse(_) => Exit::Unavailable,
+            SocketError::NotASocket(_) | SocketError::Untrusted(_) | SocketError::CannotCreate { .. } => {
+                Exit::CannotCreate
+            }
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -157,6 +157,16 @@ impl Desired {
         self.tunnels.values().flat_map(Tunnel::dialled).map(|peer| peer.id).collect()
     }
 
+    /// Every peer that the file names, by `[peers.*]`, `allow`, or as the far end of a tunnel.
+    pub fn known_peers(&self) -> BTreeSet<PeerId> {
+        let allowed = self.tunnels.values().filter_map(|tunnel| match tunnel {
+            Tunnel::Listen(Listen { allow: Allow::Peers(peers), .. }) => Some(peers),
+            _ => None,
+        });
+        let declared = self.peers.values().map(|peer| peer.id);
+        declared.chain(self.kept_connected()).chain(allowed.flatten().copied()).collect()
+    }
+
     /// The first name that the file gives to `peer`.
     pub fn name_of(&self, peer: &PeerId) -> Option<&PeerName> {
         self.peers.iter().find(|(_, declared)| declared.id == *peer).map(|(name, _)| name)

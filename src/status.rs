@@ -7,7 +7,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -87,7 +87,7 @@ pub struct TunnelStatus {
     pub peers: Option<Vec<String>>,
     #[serde(flatten)]
     pub counters: Arc<Counters>,
-    pub error: Option<String>,
+    pub error: LastError,
 }
 
 /// What one tunnel's streams have done since the service started. Shared with the streams.
@@ -112,6 +112,42 @@ impl PartialEq for Counters {
             [&c.streams, &c.draining_streams, &c.streams_total, &c.refused, &c.bytes_in, &c.bytes_out].map(Counter::get)
         };
         values(self) == values(other)
+    }
+}
+
+/// What went wrong last, until something goes well again. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct LastError(Arc<Mutex<Option<String>>>);
+
+impl LastError {
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns whether that is news.
+    pub fn set(&self, error: Option<String>) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *last != error;
+        *last = error;
+        news
+    }
+}
+
+impl PartialEq for LastError {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Serialize for LastError {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for LastError {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(|error| Self(Arc::new(Mutex::new(error))))
     }
 }
 

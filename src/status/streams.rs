@@ -49,17 +49,16 @@ struct Table {
 }
 
 impl LiveStreams {
-    /// Lists a stream for as long as the returned value lives.
-    pub fn enter(&self, tunnel: TunnelName, peer: PeerId, path: Path) -> LiveStream {
-        let cut = CancellationToken::new();
+    /// Lists a stream for as long as the returned value lives. `cut` is cancelled when somebody wants it cut.
+    pub fn enter(&self, tunnel: TunnelName, peer: PeerId, path: Path, cut: CancellationToken) -> LiveStream {
         let bytes = Arc::new(Bytes::default());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.last_id += 1;
         let id = table.last_id;
         let opened_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let status = StreamStatus { id, tunnel, peer, path, opened_at, bytes: bytes.clone() };
-        table.entries.insert(id, (status, cut.clone()));
-        LiveStream { id, bytes, cut, table: self.clone() }
+        table.entries.insert(id, (status, cut));
+        LiveStream { id, bytes, table: self.clone() }
     }
 
     /// All live streams, oldest first.
@@ -79,8 +78,6 @@ impl LiveStreams {
 pub struct LiveStream {
     pub id: u64,
     pub bytes: Arc<Bytes>,
-    /// Cancelled when somebody wants this stream cut.
-    pub cut: CancellationToken,
     table: LiveStreams,
 }
 
@@ -98,11 +95,12 @@ mod tests {
     #[test]
     fn a_stream_is_listed_while_it_lives_and_can_be_cut_by_its_id() {
         let streams = LiveStreams::default();
-        let stream = streams.enter("ssh".try_into().unwrap(), PeerId::random(), Path::Direct);
+        let cut = CancellationToken::new();
+        let stream = streams.enter("ssh".try_into().unwrap(), PeerId::random(), Path::Direct, cut.clone());
         stream.bytes.inbound.add(3);
         assert_eq!(serde_json::to_value(streams.list()).unwrap()[0]["bytes_in"], 3);
         assert!(streams.cut(stream.id));
-        assert!(stream.cut.is_cancelled());
+        assert!(cut.is_cancelled());
         let id = stream.id;
         drop(stream);
         assert!(streams.list().is_empty());

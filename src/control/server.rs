@@ -1,0 +1,209 @@
+//! The service's end of the control socket.
+//!
+//! A client can be slow, broken or malicious, and still only takes one of [`MAX_CONNECTIONS`] places for a few
+//! seconds: every phase of a request has its own deadline, and each connection serves one request.
+
+use std::{convert::Infallible, io, path::Path, pin::pin, time::Duration};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::{
+    net::UnixStream,
+    sync::{Notify, mpsc, oneshot, watch},
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::{
+    ErrorBody, RELOAD_DEADLINE, ReloadRequest,
+    socket::{ControlSocket, SocketError},
+};
+use crate::status::{Status, streams::LiveStreams};
+
+/// Served at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 32;
+
+/// For the head of a request to arrive, and again for its body.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// For the client to take its answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// No request has a use for a body, but some clients send one.
+const MAX_BODY: usize = 16 * 1024;
+
+/// Bounds the head of a request as well.
+const MAX_BUFFER: usize = 16 * 1024;
+
+/// How long to wait when the machine has no file descriptor left for a client.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the server shows, and whom it asks.
+#[derive(Clone)]
+pub struct Handles {
+    pub status: watch::Receiver<Status>,
+    pub streams: LiveStreams,
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// The bound control socket. Its file goes when the server does.
+pub struct Server {
+    socket: ControlSocket,
+    handles: Handles,
+}
+
+impl Server {
+    /// Binds the socket at `path`: clients can connect from here on, and are answered once [`Server::run`] runs.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn bind(path: &Path, handles: Handles) -> Result<Self, SocketError> {
+        Ok(Self { socket: ControlSocket::bind(path)?, handles })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.socket.file.path
+    }
+
+    /// Serves until `stop` is cancelled, or this future dropped; connections that are open then are cut.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(ended) = connections.join_next() => report_panic(ended),
+                accepted = self.socket.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(serve(stream, self.handles.clone()));
+                    }
+                    Err(error) => pause_after(error).await,
+                },
+            }
+        }
+    }
+}
+
+fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        error!(%error, "a control connection died");
+    }
+}
+
+async fn pause_after(error: io::Error) {
+    warn!(%error, "cannot accept a control connection");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+/// One connection, which is one request.
+async fn serve(stream: UnixStream, handles: Handles) {
+    let answered = Notify::new();
+    let service = service_fn(|request| async {
+        let response = answer(request, &handles).await;
+        answered.notify_one();
+        Ok::<_, Infallible>(response)
+    });
+    let connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_DEADLINE)
+            .keep_alive(false)
+            .max_buf_size(MAX_BUFFER)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let too_slow = async {
+        answered.notified().await;
+        sleep(ANSWER_DEADLINE).await;
+    };
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            debug!(%error, "a control connection failed");
+        },
+        () = too_slow => debug!("a control client does not read its answer"),
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn answer(request: Request<Incoming>, handles: &Handles) -> Answer {
+    let (head, body) = request.into_parts();
+    match timeout(REQUEST_DEADLINE, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(_)) => route(&head.method, head.uri.path(), handles).await,
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "no request has a use for so long a body")
+        }
+        Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the body of the request is broken"),
+        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body of the request does not arrive"),
+    }
+}
+
+async fn route(method: &Method, path: &str, handles: &Handles) -> Answer {
+    match path {
+        "/v1/status" if method == Method::GET => json(StatusCode::OK, &*handles.status.borrow()),
+        "/v1/status" => allow_only("GET"),
+        "/v1/reload" if method == Method::POST => reload(&handles.reload).await,
+        "/v1/reload" => allow_only("POST"),
+        "/v1/streams" if method == Method::GET => json(StatusCode::OK, &handles.streams.list()),
+        "/v1/streams" => allow_only("GET"),
+        _ => match path.strip_prefix("/v1/streams/") {
+            Some(id) if method == Method::DELETE => cut(id, &handles.streams),
+            Some(_) => allow_only("DELETE"),
+            None => refuse(StatusCode::NOT_FOUND, "there is no such path; see p2ptun(1)"),
+        },
+    }
+}
+
+async fn reload(daemon: &mpsc::Sender<ReloadRequest>) -> Answer {
+    let asked = async {
+        let (reply, outcome) = oneshot::channel();
+        daemon.send(ReloadRequest { reply }).await.ok()?;
+        outcome.await.ok()
+    };
+    match timeout(RELOAD_DEADLINE, asked).await {
+        Ok(Some(Ok(applied))) => json(StatusCode::OK, &applied),
+        Ok(Some(Err(why))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
+        Ok(None) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping"),
+        Err(_) => refuse(StatusCode::GATEWAY_TIMEOUT, "the reload is not done yet; see `p2ptun status`"),
+    }
+}
+
+fn cut(id: &str, streams: &LiveStreams) -> Answer {
+    if id.parse().is_ok_and(|id| streams.cut(id)) {
+        let mut answer = Response::default();
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        answer
+    } else {
+        refuse(StatusCode::NOT_FOUND, "there is no such stream; see `p2ptun streams`")
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let mut answer = Response::new(Full::from(bytes));
+            *answer.status_mut() = status;
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            answer
+        }
+        // A path that is not UTF-8 has no place in JSON.
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer cannot be put in JSON: {error}")),
+    }
+}
+
+fn refuse(status: StatusCode, why: impl Into<String>) -> Answer {
+    json(status, &ErrorBody { error: why.into() })
+}
+
+fn allow_only(method: &'static str) -> Answer {
+    let mut answer = refuse(StatusCode::METHOD_NOT_ALLOWED, format!("the only method here is {method}"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+    answer
+}

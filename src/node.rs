@@ -1,0 +1,266 @@
+//! The libp2p node: who we are, whom we are connected to, and streams to and from them. Knows no tunnels.
+
+mod dialer;
+mod dns;
+pub mod identity;
+mod limits;
+mod listeners;
+mod loopback;
+mod stream;
+mod streams;
+mod swarm;
+mod transport;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use libp2p::{identity::Keypair, swarm::ConnectionId};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+pub use self::{
+    stream::Stream,
+    streams::{Connection, Handshake, Inbound, Offering, Route},
+};
+use self::{
+    streams::{Connections, Offers, Request, RequestError, Waiting},
+    swarm::{Command, SwarmTask},
+};
+use crate::{
+    spec::{Allow, Desired, Multiaddr, PeerId, RelayUse, StreamProtocol},
+    status::{ListenerStatus, Path, State},
+};
+
+/// How long a client waits for another connection before it asks one again that has just let it down.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// A handle to the node. Clones share it; the swarm ends with the last one.
+#[derive(Clone)]
+pub struct Node {
+    own: PeerId,
+    offers: Arc<Offers>,
+    connections: Arc<Connections>,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<NodeView>,
+    /// Why this node must not touch the network, if it must not.
+    offline: Option<Arc<str>>,
+}
+
+/// What of a configuration concerns the node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeConfig {
+    pub listen: Vec<Multiaddr>,
+    pub addresses: BTreeMap<PeerId, Vec<Multiaddr>>,
+    /// Peers that stay connected.
+    pub kept: BTreeSet<PeerId>,
+    /// Peers that the configuration names in any place.
+    pub known: BTreeSet<PeerId>,
+}
+
+impl NodeConfig {
+    /// What `desired` asks of the node with the identity `own`: nothing, where no tunnel needs the network.
+    pub fn new(desired: &Desired, own: PeerId) -> Self {
+        if !desired.tunnels.values().any(crate::tunnel::is_built) {
+            return Self::default();
+        }
+        let mut addresses = desired.addresses();
+        let mut kept = desired.kept_connected();
+        addresses.remove(&own);
+        kept.remove(&own);
+        let mut listen = desired.node.listen_addresses.clone();
+        if desired.node.listen_addresses_are_default && !listeners::has_ipv6() {
+            listen.retain(|address| !address.to_string().starts_with("/ip6/"));
+        }
+        let known = desired.known_peers();
+        Self { listen, addresses, kept, known }
+    }
+}
+
+/// What the node sees, as of its last change.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    pub listeners: Vec<ListenerStatus>,
+    /// Concrete addresses of this node's listeners.
+    pub addresses: Vec<Multiaddr>,
+    /// Connected peers.
+    pub peers: BTreeMap<PeerId, PeerView>,
+}
+
+/// How a connected peer is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerView {
+    pub path: Path,
+    pub address: Multiaddr,
+    pub round_trip: Option<Duration>,
+}
+
+/// A stream that somebody wants to open.
+#[derive(Clone, Debug)]
+pub struct Open {
+    pub peer: PeerId,
+    pub protocol: StreamProtocol,
+    pub handshake: Handshake,
+    pub relay: RelayUse,
+    pub patience: Patience,
+}
+
+/// What to do while the peer can't be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Wait until the deadline.
+    UntilDeadline,
+    /// Give up when all addresses have been tried in vain, because another peer stands by.
+    FirstFailure,
+}
+
+/// A stream that has been opened.
+pub struct Opened {
+    pub stream: Stream,
+    /// `None` where the peer is this very node.
+    pub connection: Option<Arc<Connection>>,
+}
+
+/// Why a stream could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the peer does not offer {protocol} to this node (the listen tunnel there must name this node in `allow`)")]
+    NotSupported { protocol: StreamProtocol },
+    #[error("this node has no listen tunnel for {protocol}")]
+    NoSuchTunnelHere { protocol: StreamProtocol },
+    #[error("the peer can't be reached: {reason}")]
+    Unreachable { reason: Arc<str> },
+    #[error("the peer did not answer in time")]
+    TimedOut,
+    #[error("{reason}")]
+    Offline { reason: Arc<str> },
+}
+
+impl Node {
+    /// Starts a node that neither listens nor dials until it is [configured](Node::configure). Its task runs in `tasks`.
+    ///
+    /// With `offline`, it never will, and says why.
+    ///
+    /// # Errors
+    ///
+    /// Where the key cannot be used.
+    pub fn start(keypair: &Keypair, offline: Option<Arc<str>>, tasks: &mut JoinSet<()>) -> io::Result<Self> {
+        let (commands, incoming) = mpsc::channel(16);
+        let (view, watched) = watch::channel(NodeView::default());
+        let (connections, offers) = (Arc::<Connections>::default(), Arc::<Offers>::default());
+        let task = SwarmTask::new(keypair, connections.clone(), offers.clone(), incoming, view)?;
+        tasks.spawn(task.run());
+        Ok(Self { own: keypair.public().to_peer_id(), offers, connections, commands, view: watched, offline })
+    }
+
+    pub fn peer_id(&self) -> PeerId {
+        self.own
+    }
+
+    /// Follows a configuration: returns when listening has been tried on each new address. Never waits for a peer.
+    pub async fn configure(&self, config: NodeConfig) {
+        if self.offline.is_some() {
+            return;
+        }
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::Configure(Box::new(config), done)).await.is_ok() {
+            // The swarm's task ends only with the service, whose end everybody notices.
+            let _ = finished.await;
+        }
+    }
+
+    /// What the node sees, now and after each change.
+    pub fn view(&self) -> watch::Receiver<NodeView> {
+        self.view.clone()
+    }
+
+    /// Listeners as a view shows them: an offline node says at each wanted address why it isn't listening.
+    pub fn listeners(&self, wanted: &NodeConfig) -> Vec<ListenerStatus> {
+        let Some(reason) = &self.offline else { return self.view.borrow().listeners.clone() };
+        let failed = |address: &Multiaddr| ListenerStatus {
+            address: address.clone(),
+            state: State::Failed,
+            error: Some(reason.to_string()),
+        };
+        wanted.listen.iter().map(failed).collect()
+    }
+
+    /// Why this node stays off the network, if it does.
+    pub fn offline(&self) -> Option<&str> {
+        self.offline.as_deref()
+    }
+
+    /// Offers `protocol` to the peers in `allow` for as long as the returned value lives.
+    pub fn offer(&self, protocol: StreamProtocol, allow: Allow) -> Offering {
+        self.offers.offer(protocol, allow)
+    }
+
+    /// Opens a stream, over the best connection there is or, if need be, a new one. Opens to one peer are served in the
+    /// order of the calls; opens to many run side by side.
+    ///
+    /// # Errors
+    ///
+    /// When the peer refuses, or at `deadline`.
+    pub async fn open(&self, open: &Open, deadline: Instant) -> Result<Opened, OpenError> {
+        if open.peer == self.own {
+            return self.open_here(open);
+        }
+        if let Some(reason) = &self.offline {
+            return Err(OpenError::Offline { reason: reason.clone() });
+        }
+        let mut waiting = None;
+        let opened = timeout_at(deadline, self.open_over_a_connection(open, &mut waiting)).await;
+        opened.unwrap_or_else(|_| match waiting.as_ref().and_then(Waiting::failure) {
+            Some(reason) => Err(OpenError::Unreachable { reason }),
+            None => Err(OpenError::TimedOut),
+        })
+    }
+
+    fn open_here(&self, open: &Open) -> Result<Opened, OpenError> {
+        let missing = || OpenError::NoSuchTunnelHere { protocol: open.protocol.clone() };
+        let sink = self.offers.admit_own(&open.protocol).ok_or_else(missing)?;
+        let (near, far) = loopback::pair();
+        let inbound = Inbound { stream: Stream::own(far), peer: self.own, connection: None };
+        sink.try_send(inbound).map_err(|_| missing())?;
+        Ok(Opened { stream: Stream::own(near), connection: None })
+    }
+
+    async fn open_over_a_connection(&self, open: &Open, waiting: &mut Option<Waiting>) -> Result<Opened, OpenError> {
+        let mut tried: Vec<ConnectionId> = Vec::new();
+        loop {
+            if let Some((connection, requests)) = self.connections.best(&open.peer, open.relay, &tried) {
+                let (reply, answer) = oneshot::channel();
+                let request = Request { protocol: open.protocol.clone(), handshake: open.handshake, reply };
+                // Both fail only where the connection has ended meanwhile.
+                if requests.send(request).await.is_ok() {
+                    match answer.await {
+                        Ok(Ok(stream)) => return Ok(Opened { stream, connection: Some(connection) }),
+                        Ok(Err(RequestError::NotSupported)) => {
+                            return Err(OpenError::NotSupported { protocol: open.protocol.clone() });
+                        }
+                        Ok(Err(RequestError::Failed)) | Err(_) => {}
+                    }
+                }
+                tried.push(connection.id);
+                continue;
+            }
+            let waiting = waiting.get_or_insert_with(|| self.connections.wait(open.peer));
+            let changed = waiting.changed();
+            if self.connections.best(&open.peer, open.relay, &tried).is_some() {
+                continue;
+            }
+            if let Some(reason) = waiting.failure().filter(|_| open.patience == Patience::FirstFailure) {
+                return Err(OpenError::Unreachable { reason });
+            }
+            if timeout_at(Instant::now() + TRY_AGAIN, changed).await.is_err() {
+                tried.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Tunnels' streams, over whatever connections there are: a behaviour in place of libp2p-stream, which loses streams
+//! under load, opens one at a time, and picks a connection at random.
+//!
+//! ```text
+//!   tunnel ──offer──▶ Offers ──asked by──▶ Handler (one per connection) ──Inbound──▶ tunnel
+//!   tunnel ──open───▶ Connections ──Request──▶ Handler ──reply──▶ tunnel
+//! ```
+
+mod connections;
+mod handler;
+mod live;
+mod offers;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use libp2p::{
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm,
+    },
+};
+use tokio::sync::mpsc;
+
+pub use self::{
+    connections::{Connection, Connections, Route, Waiting},
+    handler::{Handler, Request, RequestError, ToHandler},
+    live::LiveGuard,
+    offers::{Offering, Offers},
+};
+use super::stream::Stream;
+use crate::spec::{Multiaddr, PeerId};
+
+/// Requests that may wait for one connection's handler; whoever comes later waits in order for a place.
+const REQUESTS: usize = 256;
+
+/// A stream that a peer has opened.
+pub struct Inbound {
+    pub stream: Stream,
+    pub peer: PeerId,
+    /// `None` where this very node opened it.
+    pub connection: Option<Arc<Connection>>,
+}
+
+/// How sure the opener of a stream must be that the peer offers the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// Not at all: the protocol's name travels with the first bytes, and a refusal shows at the first read.
+    Lazy,
+    /// One round trip, and the peer has agreed.
+    Confirmed,
+}
+
+/// Gives each connection a [`Handler`], and keeps the table of [`Connections`].
+pub struct Behaviour {
+    connections: Arc<Connections>,
+    offers: Arc<Offers>,
+    /// Connections that are agreed on but not yet announced by the swarm.
+    coming: HashMap<ConnectionId, (Arc<Connection>, mpsc::Sender<Request>)>,
+    to_handlers: VecDeque<(PeerId, ConnectionId, ToHandler)>,
+    waker: Option<Waker>,
+}
+
+impl Behaviour {
+    pub fn new(connections: Arc<Connections>, offers: Arc<Offers>) -> Self {
+        Self { connections, offers, coming: HashMap::new(), to_handlers: VecDeque::new(), waker: None }
+    }
+
+    /// Makes every connection look at the offers again.
+    pub fn offers_changed(&mut self) {
+        for peer in self.connections.connected_peers() {
+            for connection in self.connections.of(&peer) {
+                self.to_handlers.push_back((peer, connection.id, ToHandler::OffersChanged));
+            }
+        }
+        self.wake();
+    }
+
+    /// Lets go of a connection as soon as its streams have ended.
+    pub fn supersede(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.to_handlers.push_back((peer, connection, ToHandler::Superseded));
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn handler(&mut self, id: ConnectionId, peer: PeerId, point: &ConnectedPoint) -> Handler {
+        let connection = Arc::new(Connection::new(id, peer, point));
+        let (requests, incoming) = mpsc::channel(REQUESTS);
+        self.coming.insert(id, (connection.clone(), requests));
+        Handler::new(connection, self.offers.clone(), incoming)
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local_addr: &Multiaddr,
+        remote_addr: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let point = ConnectedPoint::Listener { local_addr: local_addr.clone(), send_back_addr: remote_addr.clone() };
+        Ok(self.handler(id, peer, &point))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role_override: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let point = ConnectedPoint::Dialer { address: address.clone(), role_override, port_use };
+        Ok(self.handler(id, peer, &point))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        match event {
+            FromSwarm::ConnectionEstablished(established) => {
+                if let Some((connection, requests)) = self.coming.remove(&established.connection_id) {
+                    self.connections.add(connection, requests);
+                }
+            }
+            FromSwarm::ConnectionClosed(closed) => self.connections.remove(&closed.peer_id, closed.connection_id),
+            // Another behaviour has denied the connection after this one had made a handler for it.
+            FromSwarm::DialFailure(failure) => drop(self.coming.remove(&failure.connection_id)),
+            FromSwarm::ListenFailure(failure) => drop(self.coming.remove(&failure.connection_id)),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        if let Some((peer_id, connection, event)) = self.to_handlers.pop_front() {
+            return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
+        }
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

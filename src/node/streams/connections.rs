@@ -1,0 +1,271 @@
+//! The connections to each peer, and the local clients that wait for one. Shared between whoever opens streams and the
+//! swarm's task, so that opening a stream over a live connection needs no detour through the swarm.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use libp2p::{core::ConnectedPoint, multiaddr::Protocol, swarm::ConnectionId};
+use tokio::sync::{Notify, mpsc};
+
+use super::handler::Request;
+use crate::{
+    spec::{Multiaddr, PeerId, RelayUse},
+    status::Path,
+};
+
+/// What is known of a connection from the moment it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub peer: PeerId,
+    pub route: Route,
+    /// The address of the far end of the connection.
+    pub remote: Multiaddr,
+    /// The address of this end; known where the far end dialled.
+    pub local: Option<Multiaddr>,
+}
+
+/// How a connection's bytes travel, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    /// Faster than QUIC here, and able to carry a reset.
+    DirectTcp,
+    DirectQuic,
+    Relayed,
+}
+
+impl Connection {
+    pub fn new(id: ConnectionId, peer: PeerId, point: &ConnectedPoint) -> Self {
+        let (remote, local) = match point {
+            ConnectedPoint::Dialer { address, .. } => (address, None),
+            ConnectedPoint::Listener { local_addr, send_back_addr } => (send_back_addr, Some(local_addr.clone())),
+        };
+        // Over a relay, the listener's remote address names no circuit; its own does.
+        let relayed = [Some(remote), local.as_ref()].into_iter().flatten().any(is_relayed);
+        let route = match relayed {
+            true => Route::Relayed,
+            false if remote.iter().any(|part| matches!(part, Protocol::QuicV1)) => Route::DirectQuic,
+            false => Route::DirectTcp,
+        };
+        Self { id, peer, route, remote: remote.clone(), local }
+    }
+
+    pub fn path(&self) -> Path {
+        match self.route {
+            Route::DirectTcp | Route::DirectQuic => Path::Direct,
+            Route::Relayed => Path::Relayed,
+        }
+    }
+}
+
+fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+}
+
+/// The table of peers that are connected or waited for. Shared.
+#[derive(Default)]
+pub struct Connections {
+    peers: Mutex<HashMap<PeerId, Entry>>,
+    wanted: Notify,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Best route first; of one route, the oldest first.
+    connections: Vec<(Arc<Connection>, mpsc::Sender<Request>)>,
+    /// Local clients that wait for a connection.
+    waiting: usize,
+    failed_rounds: u64,
+    last_failure: Option<Arc<str>>,
+    changed: Arc<Notify>,
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.connections.is_empty() && self.waiting == 0
+    }
+}
+
+impl Connections {
+    /// The connection that a new stream to `peer` takes, leaving out those that were `tried`.
+    pub fn best(
+        &self,
+        peer: &PeerId,
+        relay: RelayUse,
+        tried: &[ConnectionId],
+    ) -> Option<(Arc<Connection>, mpsc::Sender<Request>)> {
+        let peers = self.lock();
+        let usable = |connection: &Connection| {
+            (connection.route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(&connection.id)
+        };
+        peers.get(peer)?.connections.iter().find(|(connection, _)| usable(connection)).cloned()
+    }
+
+    /// Says that a local client waits for a connection to `peer`, for as long as the returned value lives.
+    pub fn wait(self: &Arc<Self>, peer: PeerId) -> Waiting {
+        let mut peers = self.lock();
+        let entry = peers.entry(peer).or_default();
+        entry.waiting += 1;
+        let waiting = Waiting {
+            table: self.clone(),
+            peer,
+            changed: entry.changed.clone(),
+            failed_rounds_before: entry.failed_rounds,
+        };
+        drop(peers);
+        self.wanted.notify_one();
+        waiting
+    }
+
+    /// Resolves when a local client has begun to wait.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Peers without a connection for which local clients wait.
+    pub fn waited_for(&self) -> Vec<PeerId> {
+        let peers = self.lock();
+        let waited_for = peers.iter().filter(|(_, entry)| entry.waiting > 0 && entry.connections.is_empty());
+        waited_for.map(|(peer, _)| *peer).collect()
+    }
+
+    pub(super) fn add(&self, connection: Arc<Connection>, requests: mpsc::Sender<Request>) {
+        let mut peers = self.lock();
+        let entry = peers.entry(connection.peer).or_default();
+        let at = entry.connections.partition_point(|(other, _)| other.route <= connection.route);
+        entry.connections.insert(at, (connection, requests));
+        entry.last_failure = None;
+        entry.changed.notify_waiters();
+    }
+
+    pub(super) fn remove(&self, peer: &PeerId, id: ConnectionId) {
+        let mut peers = self.lock();
+        if let Some(entry) = peers.get_mut(peer) {
+            entry.connections.retain(|(connection, _)| connection.id != id);
+            if entry.is_idle() {
+                peers.remove(peer);
+            }
+        }
+    }
+
+    /// Tells those who wait for `peer` that every address has been tried in vain.
+    pub fn dial_failed(&self, peer: &PeerId, reason: &str) {
+        if let Some(entry) = self.lock().get_mut(peer) {
+            entry.failed_rounds += 1;
+            entry.last_failure = Some(reason.into());
+            entry.changed.notify_waiters();
+        }
+    }
+
+    /// The connections of `peer`, best first.
+    pub fn of(&self, peer: &PeerId) -> Vec<Arc<Connection>> {
+        let peers = self.lock();
+        let connections = peers.get(peer).map(|entry| entry.connections.as_slice()).unwrap_or_default();
+        connections.iter().map(|(connection, _)| connection.clone()).collect()
+    }
+
+    pub fn connected_peers(&self) -> Vec<PeerId> {
+        let peers = self.lock();
+        peers.iter().filter(|(_, entry)| !entry.connections.is_empty()).map(|(peer, _)| *peer).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Entry>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A local client that waits for a connection.
+pub struct Waiting {
+    table: Arc<Connections>,
+    peer: PeerId,
+    changed: Arc<Notify>,
+    failed_rounds_before: u64,
+}
+
+impl Waiting {
+    /// Why the last round of dials to the peer failed, if one has failed since the wait began.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        let peers = self.table.lock();
+        let entry = peers.get(&self.peer)?;
+        entry.last_failure.clone().filter(|_| entry.failed_rounds > self.failed_rounds_before)
+    }
+
+    /// A future that resolves at the next connection or failed round after this call, polled or not.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut peers = self.table.lock();
+        if let Some(entry) = peers.get_mut(&self.peer) {
+            entry.waiting -= 1;
+            if entry.is_idle() {
+                peers.remove(&self.peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(id: usize, peer: PeerId, address: &str) -> Arc<Connection> {
+        let point =
+            ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: address.parse().unwrap() };
+        Arc::new(Connection::new(ConnectionId::new_unchecked(id), peer, &point))
+    }
+
+    #[test]
+    fn streams_take_tcp_before_quic_before_a_relay_and_the_oldest_of_equals() {
+        let table = Connections::default();
+        let peer = PeerId::random();
+        let relayed = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/p2p-circuit");
+        let addresses =
+            [relayed.as_str(), "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"];
+        let mut best = Vec::new();
+        for (id, address) in addresses.into_iter().enumerate() {
+            table.add(connection(id, peer, address), mpsc::channel(1).0);
+            best.push(table.best(&peer, RelayUse::Any, &[]).unwrap().0.id);
+        }
+        assert_eq!(best, [0, 1, 2, 2].map(ConnectionId::new_unchecked));
+        assert_eq!(table.of(&peer).last().unwrap().path(), Path::Relayed);
+    }
+
+    #[test]
+    fn a_forward_that_wants_no_relay_waits_instead() {
+        let table = Connections::default();
+        let peer = PeerId::random();
+        table.add(connection(1, peer, "/p2p-circuit"), mpsc::channel(1).0);
+        assert!(table.best(&peer, RelayUse::Never, &[]).is_none());
+        assert!(table.best(&peer, RelayUse::Any, &[]).is_some());
+    }
+
+    #[test]
+    fn a_peer_is_forgotten_when_nothing_is_left_of_it() {
+        let table = Arc::new(Connections::default());
+        let peer = PeerId::random();
+        let waiting = table.wait(peer);
+        assert_eq!(table.waited_for(), [peer]);
+        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), mpsc::channel(1).0);
+        assert!(table.waited_for().is_empty());
+        table.remove(&peer, ConnectionId::new_unchecked(1));
+        drop(waiting);
+        assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn who_waits_learns_of_failures_since_it_began_only() {
+        let table = Arc::new(Connections::default());
+        let peer = PeerId::random();
+        let first = table.wait(peer);
+        table.dial_failed(&peer, "refused");
+        let second = table.wait(peer);
+        assert_eq!(first.failure().as_deref(), Some("refused"));
+        assert_eq!(second.failure(), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! One connection's part in the streams: offers the peer what it may see, hands over what it opens, and opens streams
+//! of our own in the order in which they were asked for.
+
+use std::{
+    convert::Infallible,
+    future::Ready,
+    iter, option,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use libp2p::{
+    Stream as Substream,
+    core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo},
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Connection, Handshake, Inbound, Offers, live::Live};
+use crate::{node::stream::Stream, spec::StreamProtocol};
+
+/// Opens that may be under way on one connection. Those that wait for the muxer are served newest first (by
+/// libp2p-swarm), so few are let in at once and the rest wait in our own order.
+const MAX_OPENING: usize = 32;
+
+/// Live streams of one connection, both directions together. The stock yamux ends the *connection* at 3,072, and 256
+/// streams of the far end may be on their way while we open ours.
+pub const MAX_LIVE: usize = 2_800;
+
+/// Only a safety net: whoever asks for a stream brings a deadline of its own.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a peer may take to negotiate a stream that it opened.
+const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// No peer offers this, so a negotiation that ends here says: what stood before it is not offered.
+const SENTINEL: StreamProtocol = StreamProtocol::new("/p2ptun/none/1");
+
+/// A stream that somebody wants opened on this connection.
+pub struct Request {
+    pub protocol: StreamProtocol,
+    pub handshake: Handshake,
+    pub reply: oneshot::Sender<Result<Stream, RequestError>>,
+}
+
+#[derive(Debug)]
+pub enum RequestError {
+    /// The peer doesn't offer the protocol, or not to us.
+    NotSupported,
+    /// The connection could not carry another stream to its negotiation; another connection may.
+    Failed,
+}
+
+/// What the behaviour tells the handler.
+#[derive(Debug)]
+pub enum ToHandler {
+    /// The offers may have changed, or who is known.
+    OffersChanged,
+    /// A better connection stands beside this one: don't hold on to it.
+    Superseded,
+}
+
+pub struct Handler {
+    connection: Arc<Connection>,
+    offers: Arc<Offers>,
+    offered: Arc<[StreamProtocol]>,
+    keep_alive: bool,
+    superseded: bool,
+    requests: mpsc::Receiver<Request>,
+    opening: usize,
+    live: Arc<Live>,
+}
+
+impl Handler {
+    pub(super) fn new(connection: Arc<Connection>, offers: Arc<Offers>, requests: mpsc::Receiver<Request>) -> Self {
+        let mut handler = Self {
+            connection,
+            offers,
+            offered: Arc::default(),
+            keep_alive: false,
+            superseded: false,
+            requests,
+            opening: 0,
+            live: Arc::default(),
+        };
+        handler.look_again();
+        handler
+    }
+
+    fn look_again(&mut self) {
+        self.offered = self.offers.protocols_for(&self.connection.peer);
+        // Both ends must hold on to an idle connection, or the one that doesn't would make the other redial for ever.
+        self.keep_alive = !self.superseded && (self.offers.is_known(&self.connection.peer) || !self.offered.is_empty());
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Request> {
+        if self.opening >= MAX_OPENING {
+            // An open that ends is an event, and the handler is polled after every event.
+            return Poll::Pending;
+        }
+        ready!(self.live.poll_below(MAX_LIVE.saturating_sub(self.opening), cx));
+        loop {
+            match ready!(self.requests.poll_recv(cx)) {
+                Some(request) if request.reply.is_closed() => {}
+                Some(request) => return Poll::Ready(request),
+                None => return Poll::Pending,
+            }
+        }
+    }
+
+    fn stream(&self, substream: Substream) -> Stream {
+        Stream::remote(substream, self.connection.route, self.live.enter())
+    }
+
+    fn hand_over(&self, substream: Substream, protocol: StreamProtocol) {
+        // The list that the peer negotiated against may be older than the offers.
+        let Some(sink) = self.offers.admit(&self.connection.peer, &protocol) else {
+            tracing::debug!(peer = %self.connection.peer, protocol = ?protocol.as_ref(), "stream refused");
+            return;
+        };
+        let connection = self.connection.clone();
+        let inbound = Inbound { peer: connection.peer, stream: self.stream(substream), connection: Some(connection) };
+        if sink.try_send(inbound).is_err() {
+            // The tunnel has gone, or has not looked for a million streams. Dropping the stream resets it.
+            tracing::debug!(peer = %self.connection.peer, protocol = ?protocol.as_ref(), "stream came too late");
+        }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = ToHandler;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = Offered;
+    type OutboundProtocol = Wanted;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Request;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Offered> {
+        SubstreamProtocol::new(Offered(self.offered.clone()), ()).with_timeout(INBOUND_TIMEOUT)
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Wanted, Request, Infallible>> {
+        let request = ready!(self.poll_request(cx));
+        self.opening += 1;
+        let wanted = Wanted { protocol: request.protocol.clone(), handshake: request.handshake };
+        let protocol = SubstreamProtocol::new(wanted, request).with_timeout(OPEN_TIMEOUT);
+        Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+    }
+
+    fn on_behaviour_event(&mut self, event: ToHandler) {
+        match event {
+            ToHandler::OffersChanged => {}
+            ToHandler::Superseded => self.superseded = true,
+        }
+        self.look_again();
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<Offered, Wanted, (), Request>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (stream, protocol), ..
+            }) => {
+                self.hand_over(stream, protocol);
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, chosen), info }) => {
+                self.opening -= 1;
+                let answer = match chosen == SENTINEL {
+                    true => Err(RequestError::NotSupported),
+                    false => Ok(self.stream(stream)),
+                };
+                // Nobody waits for it any more: dropping the stream resets it.
+                let _ = info.reply.send(answer);
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
+                self.opening -= 1;
+                let error = match error {
+                    StreamUpgradeError::NegotiationFailed => RequestError::NotSupported,
+                    StreamUpgradeError::Timeout | StreamUpgradeError::Io(_) => RequestError::Failed,
+                    StreamUpgradeError::Apply(never) => match never {},
+                };
+                let _ = info.reply.send(Err(error));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The inbound side of the negotiation: everything that this peer may see.
+pub struct Offered(Arc<[StreamProtocol]>);
+
+impl UpgradeInfo for Offered {
+    type Info = StreamProtocol;
+    type InfoIter = OfferedIter;
+
+    fn protocol_info(&self) -> OfferedIter {
+        OfferedIter { protocols: self.0.clone(), next: 0 }
+    }
+}
+
+impl InboundUpgrade<Substream> for Offered {
+    type Output = (Substream, StreamProtocol);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_inbound(self, stream: Substream, protocol: StreamProtocol) -> Self::Future {
+        std::future::ready(Ok((stream, protocol)))
+    }
+}
+
+/// Walks a shared list: the swarm asks for it after every event of the connection, so it must cost nothing to begin.
+pub struct OfferedIter {
+    protocols: Arc<[StreamProtocol]>,
+    next: usize,
+}
+
+impl Iterator for OfferedIter {
+    type Item = StreamProtocol;
+
+    fn next(&mut self) -> Option<StreamProtocol> {
+        let protocol = self.protocols.get(self.next)?;
+        self.next += 1;
+        Some(protocol.clone())
+    }
+}
+
+/// The outbound side: one protocol, negotiated without a round trip unless a confirmation is asked for.
+pub struct Wanted {
+    protocol: StreamProtocol,
+    handshake: Handshake,
+}
+
+impl UpgradeInfo for Wanted {
+    type Info = StreamProtocol;
+    type InfoIter = iter::Chain<iter::Once<StreamProtocol>, option::IntoIter<StreamProtocol>>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        // With one protocol on the list, multistream-select's V1Lazy takes it for granted.
+        let sentinel = (self.handshake == Handshake::Confirmed).then_some(SENTINEL);
+        iter::once(self.protocol.clone()).chain(sentinel)
+    }
+}
+
+impl OutboundUpgrade<Substream> for Wanted {
+    type Output = (Substream, StreamProtocol);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_outbound(self, stream: Substream, protocol: StreamProtocol) -> Self::Future {
+        std::future::ready(Ok((stream, protocol)))
+    }
+}

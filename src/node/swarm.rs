@@ -1,0 +1,282 @@
+//! The sole owner of the libp2p swarm: one task that drives it, dials, listens, and tells what it sees.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt;
+use libp2p::{
+    Swarm,
+    core::upgrade::Version,
+    identify,
+    identity::Keypair,
+    ping,
+    swarm::{
+        self, ConnectionId, DialError, NetworkBehaviour, SwarmEvent, dial_opts::DialOpts, dial_opts::PeerCondition,
+    },
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    NodeConfig, NodeView, PeerView,
+    dialer::Dialer,
+    limits::Limits,
+    listeners::Listeners,
+    streams::{self, Connections, Offers, Route},
+    transport,
+};
+use crate::spec::PeerId;
+
+/// A dead connection is noticed after one of these and the timeout below at the latest.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection that nobody wants may stay.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams of one connection that may be negotiating. What comes beyond waits in the muxer, which holds 256 more.
+const MAX_NEGOTIATING: usize = 256;
+
+/// What other tasks ask of the swarm's owner.
+pub enum Command {
+    /// Follow this configuration; answered when listening has been tried on every new address.
+    Configure(Box<NodeConfig>, oneshot::Sender<()>),
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    // First, because it may deny what the others would prepare for.
+    limits: Limits,
+    streams: streams::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+}
+
+pub struct SwarmTask {
+    swarm: Swarm<Behaviour>,
+    commands: mpsc::Receiver<Command>,
+    connections: Arc<Connections>,
+    offers: Arc<Offers>,
+    dialer: Dialer,
+    listeners: Listeners,
+    round_trips: HashMap<ConnectionId, Duration>,
+    view: watch::Sender<NodeView>,
+}
+
+impl SwarmTask {
+    /// # Errors
+    ///
+    /// Where the key cannot be used.
+    pub fn new(
+        keypair: &Keypair,
+        connections: Arc<Connections>,
+        offers: Arc<Offers>,
+        commands: mpsc::Receiver<Command>,
+        view: watch::Sender<NodeView>,
+    ) -> io::Result<Self> {
+        let agent = format!("p2ptun/{}", env!("CARGO_PKG_VERSION"));
+        let identify = identify::Config::new("ipfs/0.1.0".to_owned(), keypair.public())
+            .with_agent_version(agent)
+            .with_cache_size(0);
+        let behaviour = Behaviour {
+            limits: Limits::new(offers.clone()),
+            streams: streams::Behaviour::new(connections.clone(), offers.clone()),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+        };
+        let config = swarm::Config::with_tokio_executor()
+            .with_idle_connection_timeout(IDLE_TIMEOUT)
+            .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
+            .with_substream_upgrade_protocol_override(Version::V1Lazy);
+        let swarm = Swarm::new(transport::new(keypair)?, behaviour, keypair.public().to_peer_id(), config);
+        Ok(Self {
+            swarm,
+            commands,
+            connections,
+            offers,
+            dialer: Dialer::default(),
+            listeners: Listeners::default(),
+            round_trips: HashMap::new(),
+            view,
+        })
+    }
+
+    /// Runs until every handle of the node is gone.
+    pub async fn run(mut self) {
+        loop {
+            let next_timer = [self.dialer.next_due(), self.listeners.next_retry()].into_iter().flatten().min();
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_event(event),
+                command = self.commands.recv() => match command {
+                    Some(Command::Configure(config, done)) => {
+                        self.configure(&config);
+                        // Whoever asked may have given up waiting.
+                        let _ = done.send(());
+                    }
+                    None => return,
+                },
+                () = self.offers.changed() => self.swarm.behaviour_mut().streams.offers_changed(),
+                () = self.connections.wanted() => self.clients_wait(),
+                () = until(next_timer) => self.listeners.retry(&mut self.swarm, Instant::now()),
+            }
+            self.dial_what_is_due();
+            self.publish();
+        }
+    }
+
+    fn configure(&mut self, config: &NodeConfig) {
+        let now = Instant::now();
+        self.offers.set_known(config.known.clone());
+        self.listeners.configure(&config.listen, &mut self.swarm, now);
+        self.dialer.configure(&config.addresses, &config.kept, now);
+    }
+
+    fn clients_wait(&mut self) {
+        let peers = self.connections.waited_for();
+        for peer in &peers {
+            if !self.dialer.has_addresses(peer) {
+                self.connections.dial_failed(peer, "it is not connected, and the file gives no address for it");
+            }
+        }
+        self.dialer.waited_for(peers, Instant::now());
+    }
+
+    fn dial_what_is_due(&mut self) {
+        for dial in self.dialer.due(Instant::now()) {
+            // From a port of its own: a dial from the listening port collides with its own past connection to the
+            // same address for as long as that is in TIME_WAIT.
+            let options = DialOpts::peer_id(dial.peer)
+                .condition(PeerCondition::Always)
+                .addresses(dial.addresses)
+                .allocate_new_port()
+                .build();
+            let id = options.connection_id();
+            self.dialer.dialling(dial.peer, id);
+            if let Err(error) = self.swarm.dial(options) {
+                self.dial_failed(id, &error);
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, id: ConnectionId, error: &DialError) {
+        let waited_for = self.connections.waited_for();
+        let waited_for = |peer: &PeerId| waited_for.contains(peer);
+        if let Some((peer, reason)) = self.dialer.failed(id, in_words(error), waited_for, Instant::now()) {
+            tracing::debug!(%peer, error = ?reason, "can't connect");
+            self.connections.dial_failed(&peer, &reason);
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                tracing::debug!(peer = %peer_id, "connected");
+                self.dialer.connected(peer_id, connection_id);
+                self.let_go_of_the_worse(peer_id);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+                let cause = cause.map(|cause| cause.to_string());
+                tracing::debug!(peer = %peer_id, error = ?cause, "connection closed");
+                self.round_trips.remove(&connection_id);
+                if num_established == 0 {
+                    self.dialer.disconnected(peer_id, Instant::now());
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.dial_failed(connection_id, &error);
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                tracing::info!(%address, "listening");
+                self.listeners.new_address(listener_id, address);
+            }
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => {
+                self.listeners.expired_address(listener_id, &address);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                self.listeners.closed(listener_id, reason, Instant::now());
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to take a connection"),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => tracing::trace!(?event, "identify"),
+            _ => {}
+        }
+    }
+
+    /// A connection of ours over QUIC that a direct TCP connection stands beside may end with its streams.
+    fn let_go_of_the_worse(&mut self, peer: PeerId) {
+        let connections = self.connections.of(&peer);
+        if connections.first().is_some_and(|best| best.route == Route::DirectTcp) {
+            for worse in connections.iter().filter(|other| other.route == Route::DirectQuic && other.local.is_none()) {
+                self.swarm.behaviour_mut().streams.supersede(peer, worse.id);
+            }
+        }
+    }
+
+    fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
+        match result {
+            Ok(round_trip) => drop(self.round_trips.insert(connection, round_trip)),
+            Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                // libp2p leaves a connection that answers no ping as it is.
+                tracing::info!(%peer, %error, "closing a connection that no longer answers");
+                self.swarm.close_connection(connection);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let peers: BTreeMap<_, _> = self
+            .connections
+            .connected_peers()
+            .into_iter()
+            .filter_map(|peer| {
+                let best = self.connections.of(&peer).into_iter().next()?;
+                let round_trip = self.round_trips.get(&best.id).copied();
+                Some((peer, PeerView { path: best.path(), address: best.remote.clone(), round_trip }))
+            })
+            .collect();
+        let view = NodeView {
+            listeners: self.listeners.status(),
+            addresses: self.listeners.addresses().cloned().collect(),
+            peers,
+        };
+        self.view.send_if_modified(|old| {
+            let changed = *old != view;
+            *old = view;
+            changed
+        });
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a person can do something about in a failed dial: the addresses, each with its reason, without the layers.
+fn in_words(error: &DialError) -> String {
+    match error {
+        DialError::Transport(errors) => {
+            let reasons = errors.iter().map(|(address, error)| format!("{address}: {}", innermost(error)));
+            reasons.collect::<Vec<_>>().join("; ")
+        }
+        DialError::WrongPeerId { obtained, address } => format!("{address} is another peer, {obtained}"),
+        other => innermost(other),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,142 @@
+//! How bytes reach a peer: TCP with TLS or Noise and yamux, or QUIC; names resolved on the way.
+
+use std::{io, time::Duration};
+
+use futures::{AsyncRead, AsyncWrite, FutureExt, TryFutureExt, future, future::BoxFuture};
+use libp2p::{
+    Transport as _,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::Boxed,
+        upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo, Version},
+    },
+    identity::Keypair,
+    noise, quic, tcp, tls, yamux,
+};
+
+use super::dns::Resolving;
+use crate::spec::PeerId;
+
+/// From the first packet to a connection that carries streams.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams that the far end may have open on one QUIC connection.
+const QUIC_STREAMS: u32 = 4_096;
+
+/// Bytes that may lie unread on one QUIC stream, and on one connection. With libp2p's defaults, two streams that
+/// nobody reads stop every other stream of the connection.
+const QUIC_STREAM_WINDOW: u32 = 4 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 512 << 20;
+
+/// Streams of one yamux connection, beyond which the stock muxer ends it; see `streams::MAX_LIVE`. The window of every
+/// *possible* stream is set aside, so a larger number would leave nothing for windows to grow.
+const YAMUX_STREAMS: usize = 3_072;
+
+/// The node's transport.
+///
+/// # Errors
+///
+/// Where the key cannot be used for TLS or Noise.
+pub fn new(keypair: &Keypair) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let mut multiplexer = yamux::Config::default();
+    multiplexer.set_max_num_streams(YAMUX_STREAMS);
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(Security::new(keypair)?)
+        .multiplex(multiplexer)
+        .timeout(SET_UP_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    let mut config = quic::Config::new(keypair);
+    config.handshake_timeout = SET_UP_TIMEOUT;
+    config.max_concurrent_stream_limit = QUIC_STREAMS;
+    config.max_stream_data = QUIC_STREAM_WINDOW;
+    config.max_connection_data = QUIC_CONNECTION_WINDOW;
+    let quic = quic::tokio::Transport::new(config).map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+
+    let either = tcp.or_transport(quic).map(|either, _| match either {
+        future::Either::Left(connection) | future::Either::Right(connection) => connection,
+    });
+    Ok(Resolving::new(either.boxed()).boxed())
+}
+
+/// TLS 1.3 before Noise: both are offered, and TLS has the faster ciphers.
+#[derive(Clone)]
+struct Security {
+    tls: tls::Config,
+    noise: noise::Config,
+}
+
+/// The protocol that was agreed on.
+#[derive(Clone, Copy)]
+enum Agreed {
+    Tls(&'static str),
+    Noise(&'static str),
+}
+
+impl AsRef<str> for Agreed {
+    fn as_ref(&self) -> &str {
+        match self {
+            Agreed::Tls(name) | Agreed::Noise(name) => name,
+        }
+    }
+}
+
+type Secured<C> = (PeerId, future::Either<tls::TlsStream<C>, noise::Output<C>>);
+
+impl Security {
+    fn new(keypair: &Keypair) -> io::Result<Self> {
+        let tls = tls::Config::new(keypair).map_err(io::Error::other)?;
+        let noise = noise::Config::new(keypair).map_err(io::Error::other)?;
+        Ok(Self { tls, noise })
+    }
+}
+
+impl UpgradeInfo for Security {
+    type Info = Agreed;
+    type InfoIter = Vec<Agreed>;
+
+    fn protocol_info(&self) -> Vec<Agreed> {
+        let tls = self.tls.protocol_info().map(Agreed::Tls);
+        let noise = self.noise.protocol_info().map(Agreed::Noise);
+        tls.chain(noise).collect()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrade<C> for Security {
+    type Output = Secured<C>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Secured<C>>>;
+
+    fn upgrade_inbound(self, socket: C, agreed: Agreed) -> Self::Future {
+        match agreed {
+            Agreed::Tls(name) => self.tls.upgrade_inbound(socket, name).map_ok(left).map_err(io::Error::other).boxed(),
+            Agreed::Noise(name) => {
+                self.noise.upgrade_inbound(socket, name).map_ok(right).map_err(io::Error::other).boxed()
+            }
+        }
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgrade<C> for Security {
+    type Output = Secured<C>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Secured<C>>>;
+
+    fn upgrade_outbound(self, socket: C, agreed: Agreed) -> Self::Future {
+        match agreed {
+            Agreed::Tls(name) => self.tls.upgrade_outbound(socket, name).map_ok(left).map_err(io::Error::other).boxed(),
+            Agreed::Noise(name) => {
+                self.noise.upgrade_outbound(socket, name).map_ok(right).map_err(io::Error::other).boxed()
+            }
+        }
+    }
+}
+
+fn left<A, B>((peer, stream): (PeerId, A)) -> (PeerId, future::Either<A, B>) {
+    (peer, future::Either::Left(stream))
+}
+
+fn right<A, B>((peer, stream): (PeerId, B)) -> (PeerId, future::Either<A, B>) {
+    (peer, future::Either::Right(stream))
+}

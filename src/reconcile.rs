@@ -1,0 +1,364 @@
+//! The sole owner of live tunnels: applies plans, keeps trying what failed, watches over tasks, and keeps the books.
+
+mod run;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::{Id, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use self::run::Run;
+use crate::{
+    node::{Node, NodeConfig},
+    plan::{SocketFrom, Step, plan},
+    spec::{Desired, Forward, Tunnel, TunnelName},
+    status::{Applied, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
+    tunnel::{
+        Scope, not_built,
+        socket::{BindError, Socket},
+    },
+};
+
+/// Live tunnels, and what is needed to change them.
+pub struct Reconciler {
+    node: Node,
+    status: watch::Sender<Status>,
+    live: LiveStreams,
+    declared: Desired,
+    node_config: NodeConfig,
+    runs: BTreeMap<TunnelName, Run>,
+    books: HashMap<TunnelName, Books>,
+    tasks: JoinSet<()>,
+    /// Whose task is whose; retired tunnels that still drain are here but not in `runs`.
+    owners: HashMap<Id, Owner>,
+    /// A retired tunnel has ended, and the node may no longer need all that it holds.
+    drained: bool,
+}
+
+/// What outlives a tunnel's task.
+#[derive(Default)]
+struct Books {
+    counters: Arc<Counters>,
+    last_error: LastError,
+}
+
+struct Owner {
+    name: TunnelName,
+    /// As it was declared when it was retired; `None` while it is not.
+    retired: Option<Tunnel>,
+}
+
+impl Reconciler {
+    pub fn new(node: Node, status: watch::Sender<Status>, live: LiveStreams) -> Self {
+        Self {
+            node,
+            status,
+            live,
+            declared: Desired { tunnels: BTreeMap::new(), ..Desired::default() },
+            node_config: NodeConfig::default(),
+            runs: BTreeMap::new(),
+            books: HashMap::new(),
+            tasks: JoinSet::new(),
+            owners: HashMap::new(),
+            drained: false,
+        }
+    }
+
+    /// The set that is in force.
+    pub fn declared(&self) -> &Desired {
+        &self.declared
+    }
+
+    /// Makes the live set what `desired` says: when it returns, every tunnel that can be up is up. Nothing waits for a
+    /// drain or for a peer. Whatever failed before is tried again.
+    pub async fn apply(&mut self, desired: Desired) -> Applied {
+        let steps = plan(&self.declared, &desired);
+        let mut applied = Applied::default();
+        for step in &steps {
+            match step {
+                Step::Retire(name) if !desired.tunnels.contains_key(name) => applied.removed.push(name.clone()),
+                // Its successor of the same name is a change.
+                Step::Retire(_) => {}
+                Step::Start { name, .. } if self.runs.contains_key(name) => applied.changed.push(name.clone()),
+                Step::Start { name, .. } => applied.added.push(name.clone()),
+                Step::Change { name, .. } => applied.changed.push(name.clone()),
+            }
+        }
+        applied.changed.sort();
+
+        self.declared = desired;
+        self.carry_out(steps).await;
+        self.follow_node().await;
+        for run in self.runs.values_mut().filter(|run| run.retry_at.is_some()) {
+            run.retry_at = Some(Instant::now());
+        }
+        self.retry().await;
+        applied.failed = self.failed();
+        self.publish();
+        applied
+    }
+
+    /// The declared tunnels that are not up.
+    pub fn failed(&self) -> Vec<Failed> {
+        let failed = |(name, run): (&TunnelName, &Run)| {
+            let error = run.error.clone()?;
+            Some(Failed { name: name.clone(), error })
+        };
+        self.runs.iter().filter_map(failed).collect()
+    }
+
+    async fn carry_out(&mut self, steps: Vec<Step>) {
+        // New sockets first: what is let go of below is let go of only once they stand.
+        let mut sockets = HashMap::new();
+        let mut postponed = Vec::new();
+        for step in &steps {
+            let (Step::Start { name, tunnel: Tunnel::Forward(forward), socket }
+            | Step::Change { name, tunnel: Tunnel::Forward(forward), socket }) = step
+            else {
+                continue;
+            };
+            let bound = match socket {
+                SocketFrom::Nowhere => continue,
+                SocketFrom::HandOver(from) => match self.runs.get(from).and_then(|run| run.socket.clone()) {
+                    Some(socket) => socket.set_access(&forward.bind).map(|()| socket),
+                    None => bind(forward).await,
+                },
+                SocketFrom::Bind { .. } => bind(forward).await,
+            };
+            match (bound, socket) {
+                (Err(error), SocketFrom::Bind { after }) if error.is_in_use() && !after.is_empty() => {
+                    postponed.push(name.clone());
+                }
+                (bound, _) => drop(sockets.insert(name.clone(), bound)),
+            }
+        }
+        for step in steps {
+            match step {
+                Step::Retire(name) => self.retire(&name, self.declared.node.drain_timeout).await,
+                Step::Start { name, tunnel, .. } => {
+                    let socket = sockets.remove(&name);
+                    self.start(name, tunnel, socket).await;
+                }
+                Step::Change { name, tunnel, socket } => {
+                    let socket = match socket {
+                        SocketFrom::Nowhere => None,
+                        // A bind that has to wait for another to let go begins with letting go itself.
+                        _ => Some(sockets.remove(&name)),
+                    };
+                    self.change(&name, tunnel, socket).await;
+                }
+            }
+        }
+        for name in postponed {
+            self.bind_again(&name).await;
+        }
+    }
+
+    async fn start(&mut self, name: TunnelName, tunnel: Tunnel, socket: Option<Result<Arc<Socket>, BindError>>) {
+        let books = self.books.entry(name.clone()).or_default();
+        books.last_error.set(None);
+        let scope = Scope {
+            name: name.clone(),
+            counters: books.counters.clone(),
+            last_error: books.last_error.clone(),
+            live: self.live.clone(),
+        };
+        if let Some(reason) = not_built(&tunnel) {
+            tracing::warn!(tunnel = %name, error = reason, "tunnel is not up");
+        }
+        let mut run = Run::new(scope, tunnel, &self.node, &mut self.tasks);
+        if let Some(task) = run.task {
+            self.owners.insert(task, Owner { name: name.clone(), retired: None });
+        }
+        if let Some(socket) = socket {
+            run.set_socket(socket).await;
+        }
+        self.runs.insert(name, run);
+    }
+
+    /// `socket`: `None` to keep what it has, `Some(None)` to let go of it and bind later.
+    async fn change(
+        &mut self,
+        name: &TunnelName,
+        tunnel: Tunnel,
+        socket: Option<Option<Result<Arc<Socket>, BindError>>>,
+    ) {
+        let Some(run) = self.runs.get_mut(name) else { return };
+        run.tunnel = tunnel;
+        match socket {
+            Some(Some(socket)) => run.set_socket(socket).await,
+            Some(None) => run.let_go().await,
+            None => run.keep_socket().await,
+        }
+    }
+
+    async fn retire(&mut self, name: &TunnelName, drain: Duration) {
+        let Some(run) = self.runs.remove(name) else { return };
+        if let Some(owner) = run.task.and_then(|task| self.owners.get_mut(&task)) {
+            owner.retired = Some(run.tunnel.clone());
+        }
+        run.retire(Instant::now() + drain).await;
+    }
+
+    async fn bind_again(&mut self, name: &TunnelName) {
+        let Some(run) = self.runs.get_mut(name) else { return };
+        if let Tunnel::Forward(forward) = &run.tunnel {
+            let bound = bind(forward).await;
+            run.set_socket(bound).await;
+        }
+    }
+
+    /// Waits for something that needs care and takes care of it. Cancel-safe: what is not done now is done by the next
+    /// call.
+    pub async fn next(&mut self) {
+        let next_retry = self.runs.values().filter_map(|run| run.retry_at).min();
+        let retry = async {
+            match next_retry {
+                Some(time) => sleep_until(time).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.tasks.join_next_with_id() => {
+                let (id, error) = match ended {
+                    Ok((id, ())) => (id, None),
+                    Err(error) => (error.id(), Some(error)),
+                };
+                if let Some(owner) = self.owners.remove(&id) {
+                    self.task_ended(id, owner, error.map(|error| error.to_string()));
+                }
+            }
+            () = retry => {}
+        }
+    }
+
+    /// Does what [`Reconciler::next`] has found to be due. Not cancel-safe.
+    pub async fn take_care(&mut self) {
+        self.retry().await;
+        if std::mem::take(&mut self.drained) {
+            self.follow_node().await;
+        }
+        self.publish();
+    }
+
+    fn task_ended(&mut self, id: Id, owner: Owner, error: Option<String>) {
+        if owner.retired.is_some() {
+            tracing::debug!(tunnel = %owner.name, "drained");
+            self.drained = true;
+        } else if let Some(run) = self.runs.get_mut(&owner.name).filter(|run| run.task == Some(id)) {
+            let error = error.unwrap_or_else(|| "it ended by itself".to_owned());
+            tracing::error!(tunnel = %owner.name, error, "a tunnel's task has failed; this is a bug");
+            run.died(error);
+        }
+        let drained = |name: &TunnelName| !self.owners.values().any(|owner: &Owner| owner.name == *name);
+        self.books.retain(|name, _| self.declared.tunnels.contains_key(name) || !drained(name));
+    }
+
+    async fn retry(&mut self) {
+        let now = Instant::now();
+        let due = self.runs.iter().filter(|(_, run)| run.retry_at.is_some_and(|at| at <= now));
+        let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
+        for name in due {
+            if self.runs.get(&name).is_some_and(|run| run.task.is_some()) {
+                self.bind_again(&name).await;
+            } else {
+                self.revive(name).await;
+            }
+        }
+    }
+
+    /// Starts the task of a tunnel anew that has died. The socket and the books stay; the pauses go on growing.
+    async fn revive(&mut self, name: TunnelName) {
+        let Some(Run { tunnel, socket, retries, .. }) = self.runs.remove(&name) else { return };
+        let socket = match (&tunnel, socket) {
+            (Tunnel::Forward(_), Some(socket)) => Some(Ok(socket)),
+            (Tunnel::Forward(forward), None) => Some(bind(forward).await),
+            _ => None,
+        };
+        self.start(name.clone(), tunnel, socket).await;
+        if let Some(run) = self.runs.get_mut(&name) {
+            run.retries = retries;
+        }
+    }
+
+    /// Has the node follow the declared set.
+    async fn follow_node(&mut self) {
+        let mut config = NodeConfig::new(&self.declared, self.node.peer_id());
+        // Streams that drain need their listeners: closing a QUIC one cuts every stream that came through it.
+        if config.listen.is_empty() && self.owners.values().any(|owner| owner.retired.is_some()) {
+            config.listen = self.node_config.listen.clone();
+        }
+        self.node_config = config.clone();
+        self.node.configure(config).await;
+    }
+
+    /// Takes no more streams anywhere; live ones may finish within `drain`. Wait with [`Reconciler::next`] until
+    /// [`Reconciler::is_empty`].
+    pub async fn retire_all(&mut self, drain: Duration) {
+        let names: Vec<_> = self.runs.keys().cloned().collect();
+        for name in names {
+            self.retire(&name, drain).await;
+        }
+        self.declared.tunnels.clear();
+        self.publish();
+    }
+
+    /// Whether no tunnel's task is left.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn publish(&self) {
+        let declared = self.runs.iter().map(|(name, run)| self.tunnel_status(name, &run.tunnel, Some(run)));
+        let drains = self.owners.values().filter_map(|owner| Some((&owner.name, owner.retired.as_ref()?)));
+        let drains: BTreeMap<_, _> = drains.filter(|(name, _)| !self.runs.contains_key(*name)).collect();
+        let draining = drains.into_iter().map(|(name, tunnel)| self.tunnel_status(name, tunnel, None));
+        let tunnels: Vec<_> = declared.chain(draining).collect();
+        let listeners = self.node.listeners(&self.node_config);
+        self.status.send_modify(|status| {
+            status.tunnels = tunnels;
+            status.listeners = listeners;
+        });
+    }
+
+    fn tunnel_status(&self, name: &TunnelName, tunnel: &Tunnel, run: Option<&Run>) -> TunnelStatus {
+        let books = self.books.get(name);
+        let not_up = run.and_then(|run| run.error.clone());
+        let (state, error) = match (run, not_up) {
+            (None, _) => (State::Draining, LastError::default()),
+            (Some(_), Some(error)) => {
+                let failed = LastError::default();
+                failed.set(Some(error));
+                (State::Failed, failed)
+            }
+            (Some(_), None) => (State::Ready, books.map(|books| books.last_error.clone()).unwrap_or_default()),
+        };
+        let mut status = TunnelStatus {
+            name: name.clone(),
+            kind: tunnel.kind(),
+            state,
+            protocol: None,
+            target: None,
+            bind: None,
+            peer: None,
+            peers: None,
+            counters: books.map(|books| books.counters.clone()).unwrap_or_default(),
+            error,
+        };
+        let bound = run.and_then(|run| run.socket.as_deref()).map(|socket| socket.bound().to_owned());
+        run::describe(tunnel, bound, &mut status);
+        status
+    }
+}
+
+async fn bind(forward: &Forward) -> Result<Arc<Socket>, BindError> {
+    Socket::bind(&forward.bind).await.map(Arc::new)
+}

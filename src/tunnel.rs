@@ -1,0 +1,112 @@
+//! Tunnels: one task each, and one for each of its streams. They know no configuration file; they are told what to do.
+
+mod buffer;
+mod endpoint;
+mod failover;
+pub mod forward;
+mod header;
+pub mod listen;
+mod pipe;
+pub mod socket;
+mod stream_set;
+
+use std::sync::Arc;
+
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::pipe::Meter;
+use crate::{
+    spec::{Bind, Endpoint, PeerId, Tunnel, TunnelName},
+    status::{
+        Counters, LastError, Path,
+        streams::{LiveStream, LiveStreams},
+    },
+};
+
+/// Whether this version can run such a tunnel.
+pub fn is_built(tunnel: &Tunnel) -> bool {
+    not_built(tunnel).is_none()
+}
+
+/// What about this tunnel is accepted in the file but not yet built.
+pub fn not_built(tunnel: &Tunnel) -> Option<&'static str> {
+    match tunnel {
+        Tunnel::Gateway(_) => Some("not built yet: gateways"),
+        Tunnel::Socks(_) => Some("not built yet: socks proxies"),
+        Tunnel::Listen(listen) if matches!(listen.target, Endpoint::Udp(_)) => Some("not built yet: udp targets"),
+        Tunnel::Forward(forward) if matches!(forward.bind, Bind::Udp(_)) => Some("not built yet: udp binds"),
+        Tunnel::Listen(_) | Tunnel::Forward(_) => None,
+    }
+}
+
+/// What a tunnel's task can be told. `S` is what it works with.
+pub enum Command<S> {
+    /// Use this from the next stream on.
+    Configure(S, Done),
+    /// Take no new streams; let go of the socket or the protocol, and end with the last stream or at the deadline.
+    Retire { deadline: Instant, done: Done },
+}
+
+/// Tells whoever gave a command that it has taken effect.
+pub struct Done(oneshot::Sender<()>);
+
+impl Done {
+    pub fn new() -> (Self, oneshot::Receiver<()>) {
+        let (done, finished) = oneshot::channel();
+        (Self(done), finished)
+    }
+
+    fn finished(self) {
+        // Nobody is obliged to wait.
+        let _ = self.0.send(());
+    }
+}
+
+/// What the streams of one tunnel share: its name, its books, and the table of live streams.
+pub struct Scope {
+    pub name: TunnelName,
+    pub counters: Arc<Counters>,
+    pub last_error: LastError,
+    pub live: LiveStreams,
+}
+
+impl Scope {
+    /// Counts a connection that was turned away, and keeps the reason for whoever looks. A reason that repeats is
+    /// logged once.
+    fn refused(&self, reason: String) {
+        self.counters.refused.add(1);
+        if self.last_error.set(Some(reason.clone())) {
+            tracing::warn!(tunnel = %self.name, error = ?reason, "a connection was refused");
+        }
+    }
+
+    /// A stream went well: what was wrong before no longer is.
+    fn works(&self) {
+        self.last_error.set(None);
+    }
+
+    /// Lists a stream while it lives.
+    fn enter(&self, peer: PeerId, path: Path, cut: CancellationToken) -> StreamMeter {
+        let entry = self.live.enter(self.name.clone(), peer, path, cut);
+        StreamMeter { entry, counters: self.counters.clone() }
+    }
+}
+
+/// Counts a stream's payload, for the stream and for its tunnel.
+struct StreamMeter {
+    entry: LiveStream,
+    counters: Arc<Counters>,
+}
+
+impl Meter for StreamMeter {
+    fn inbound(&self, bytes: usize) {
+        self.entry.bytes.inbound.add(bytes as u64);
+        self.counters.bytes_in.add(bytes as u64);
+    }
+
+    fn outbound(&self, bytes: usize) {
+        self.entry.bytes.outbound.add(bytes as u64);
+        self.counters.bytes_out.add(bytes as u64);
+    }
+}

@@ -1,0 +1,103 @@
+//! A listen tunnel: streams of allowed peers go to a local service.
+
+use std::sync::Arc;
+
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Command, Scope,
+    endpoint::Local,
+    header::header,
+    pipe::{Broken, pipe},
+    stream_set::{Ended, StreamSet},
+};
+use crate::{
+    node::{Inbound, Node, Offering},
+    spec::{Listen, PeerId},
+    status::Path,
+};
+
+/// The task of one listen tunnel.
+pub struct ListenTunnel {
+    scope: Arc<Scope>,
+    own: PeerId,
+    listen: Arc<Listen>,
+    offering: Offering,
+    streams: StreamSet,
+}
+
+impl ListenTunnel {
+    /// Offers the protocol; the streams wait for [`ListenTunnel::run`].
+    pub fn new(scope: Arc<Scope>, node: &Node, listen: Arc<Listen>) -> Self {
+        let offering = node.offer(listen.protocol.clone(), listen.allow.clone());
+        Self { own: node.peer_id(), streams: StreamSet::new(scope.clone()), scope, listen, offering }
+    }
+
+    /// Serves until it is told to retire, and then until its streams have drained.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command<Arc<Listen>>>) {
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Configure(listen, done)) => {
+                        self.configure(listen);
+                        done.finished();
+                    }
+                    Some(Command::Retire { deadline, done }) => {
+                        drop(self.offering);
+                        done.finished();
+                        return self.streams.drain(deadline).await;
+                    }
+                    None => return,
+                },
+                Some(inbound) = self.offering.next() => self.serve(inbound),
+                () = self.streams.reap() => {}
+            }
+        }
+    }
+
+    fn configure(&mut self, listen: Arc<Listen>) {
+        if listen.allow != self.listen.allow {
+            self.offering.set_allow(listen.allow.clone());
+            self.streams.cut_unless(|peer| *peer == self.own || listen.allow.allows(peer));
+        }
+        self.listen = listen;
+    }
+
+    fn serve(&mut self, inbound: Inbound) {
+        let listen = &self.listen;
+        let peer = inbound.peer;
+        if peer != self.own && !listen.allow.allows(&peer) {
+            return self.scope.refused(format!("{peer} is not in `allow`"));
+        }
+        let of_peer = listen.max_connections_per_peer.map(|max| (peer, max));
+        if !self.streams.admits(listen.max_connections, of_peer) {
+            return;
+        }
+        let cut = CancellationToken::new();
+        let stream = carry(self.scope.clone(), listen.clone(), inbound, cut.clone());
+        self.streams.spawn(Some(peer), cut, stream);
+    }
+}
+
+async fn carry(scope: Arc<Scope>, listen: Arc<Listen>, mut inbound: Inbound, cut: CancellationToken) -> Ended {
+    let path = inbound.connection.as_ref().map_or(Path::Direct, |connection| connection.path());
+    let meter = scope.enter(inbound.peer, path, cut);
+    let deadline = Instant::now() + listen.connect_timeout;
+    let mut local = match Local::connect(&listen.target, deadline).await {
+        Ok(local) => local,
+        Err(error) => return Ended::Refused(error.to_string()),
+    };
+    let greeted = match header(&listen, &inbound) {
+        Ok(header) => local.write_all(&header).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = greeted {
+        return Ended::Broken(Broken::Local(error));
+    }
+    let piped = pipe(&mut local, &mut inbound.stream, &meter).await;
+    if piped.is_ok() {
+        local.finish();
+    }
+    piped.into()
+}

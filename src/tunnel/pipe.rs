@@ -1,0 +1,193 @@
+//! The pipe between a local connection and a stream: bytes both ways, each way ended by itself, every break passed on
+//! as a break.
+//!
+//! Who drops what afterwards makes the difference: a [`Local`] that has not been [finished](Local::finish) and a
+//! [`Stream`] that was not shut down both reset their far ends.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::timeout,
+};
+
+use super::{buffer::Buffer, endpoint::Local};
+use crate::node::Stream;
+
+/// How long the rest of what a local client says is heard, unread by anybody, after its peer has stopped listening and
+/// said goodbye. Closing at once would have the kernel throw away what the client has not read yet.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How a pipe broke. What was not broken has been brought to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error("the local side: {0}")]
+    Local(#[source] io::Error),
+    #[error("the remote side: {0}")]
+    Remote(#[source] io::Error),
+}
+
+/// Counts payload as it passes.
+pub trait Meter {
+    /// Bytes from the remote peer, delivered.
+    fn inbound(&self, bytes: usize);
+    /// Bytes to the remote peer, handed over.
+    fn outbound(&self, bytes: usize);
+}
+
+/// Copies until both ways have ended.
+///
+/// # Errors
+///
+/// When either side breaks. The caller then drops both.
+pub async fn pipe(local: &mut Local, remote: &mut Stream, meter: &impl Meter) -> Result<(), Broken> {
+    let mut outbound = Copy::default();
+    let mut inbound = Copy::default();
+    let mut unheard = None;
+    let both_ways = std::future::poll_fn(|cx| {
+        if unheard.is_none() {
+            match outbound.poll(cx, local, remote, |n| meter.outbound(n)) {
+                Poll::Ready(Err(Failed::Read(error))) => return Poll::Ready(Err(Broken::Local(error))),
+                // The peer hears no more, but it may have more to say: an answer that is on its way must arrive.
+                Poll::Ready(Err(Failed::Write(error))) => unheard = Some(error),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        match ready!(inbound.poll(cx, remote, local, |n| meter.inbound(n))) {
+            Ok(()) if outbound.is_done() || unheard.is_some() => Poll::Ready(Ok(())),
+            Ok(()) => Poll::Pending,
+            Err(Failed::Read(error)) => Poll::Ready(Err(Broken::Remote(error))),
+            Err(Failed::Write(error)) => Poll::Ready(Err(Broken::Local(error))),
+        }
+    });
+    let ended = both_ways.await;
+    match (ended, unheard) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(error)) => {
+            // The time is a bound, not a wait: it ends with the client.
+            let _ = timeout(LINGER, discard(local)).await;
+            Err(Broken::Remote(error))
+        }
+        (Err(broken @ Broken::Local(_)), _) => {
+            // Stock yamux says nothing when a stream is dropped after its FIN; it answers the next byte with a reset.
+            // What lies unread may have used up the peer's window, so that a next byte could never come.
+            std::future::poll_fn(|cx| {
+                take_what_is_there(cx, remote);
+                Poll::Ready(())
+            })
+            .await;
+            Err(broken)
+        }
+        (Err(broken), _) => Err(broken),
+    }
+}
+
+async fn discard(local: &mut Local) -> io::Result<()> {
+    let mut buffer = Buffer::take();
+    while local.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
+
+fn take_what_is_there(cx: &mut Context<'_>, remote: &mut Stream) {
+    let mut buffer = Buffer::take();
+    loop {
+        let mut read = ReadBuf::new(&mut buffer);
+        match Pin::new(&mut *remote).poll_read(cx, &mut read) {
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
+            _ => return,
+        }
+    }
+}
+
+/// One way of a pipe.
+#[derive(Default)]
+struct Copy {
+    state: Copying,
+    unflushed: bool,
+}
+
+#[derive(Default)]
+enum Copying {
+    #[default]
+    Reading,
+    Writing {
+        buffer: Buffer,
+        written: usize,
+        filled: usize,
+    },
+    ShuttingDown,
+    Done,
+}
+
+enum Failed {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Copy {
+    fn is_done(&self) -> bool {
+        matches!(self.state, Copying::Done)
+    }
+
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        count: impl Fn(usize),
+    ) -> Poll<Result<(), Failed>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            match &mut self.state {
+                Copying::Reading => {
+                    let mut buffer = Buffer::take();
+                    let mut read = ReadBuf::new(&mut buffer);
+                    match Pin::new(&mut *from).poll_read(cx, &mut read) {
+                        Poll::Ready(Ok(())) => {
+                            let filled = read.filled().len();
+                            self.state = match filled {
+                                0 => Copying::ShuttingDown,
+                                _ => Copying::Writing { buffer, written: 0, filled },
+                            };
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Read(error))),
+                        Poll::Pending => {
+                            drop(buffer);
+                            if self.unflushed {
+                                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Failed::Write)?;
+                                self.unflushed = false;
+                            }
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                Copying::Writing { buffer, written, filled } => {
+                    let n =
+                        ready!(Pin::new(&mut *to).poll_write(cx, &buffer[*written..*filled])).map_err(Failed::Write)?;
+                    if n == 0 {
+                        return Poll::Ready(Err(Failed::Write(io::ErrorKind::WriteZero.into())));
+                    }
+                    count(n);
+                    *written += n;
+                    self.unflushed = true;
+                    if written == filled {
+                        self.state = Copying::Reading;
+                    }
+                }
+                Copying::ShuttingDown => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Write)?;
+                    self.state = Copying::Done;
+                }
+                Copying::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
