@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and the exit codes that answer.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -35,6 +35,12 @@ pub struct Global {
 enum Command {
     /// Validate the configuration and show every problem
     Check(commands::check::Check),
+    /// Have the service read its configuration again; returns when the new set is applied
+    Reload(commands::reload::Reload),
+    /// Show what the service is doing
+    Status(commands::status::Status),
+    /// Show the peer id of this node
+    Id(commands::id::Id),
 }
 
 /// How a command ends; the numbers are those of sysexits(3).
@@ -119,11 +125,15 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Check(command) => command.run(&cli.global),
+        Command::Reload(command) => command.run(&cli.global),
+        Command::Status(command) => command.run(&cli.global),
+        Command::Id(command) => command.run(&cli.global),
     };
     match outcome {
         Ok(exit) => code(exit),
         Err(failure) => {
-            anstream::eprintln!("p2ptun: {}", failure.message);
+            // Where nobody listens, the exit code still tells.
+            let _ = writeln!(anstream::stderr(), "p2ptun: {}", failure.message);
             code(failure.exit)
         }
     }

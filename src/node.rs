@@ -2,6 +2,7 @@
 
 mod dialer;
 mod dns;
+mod identify;
 pub mod identity;
 mod limits;
 mod listeners;
@@ -99,6 +100,8 @@ pub struct PeerView {
     pub path: Path,
     pub address: Multiaddr,
     pub round_trip: Option<Duration>,
+    /// What the peer says that it runs. Not to be trusted, nor printed as it is.
+    pub agent: Option<String>,
 }
 
 /// A stream that somebody wants to open.
@@ -171,6 +174,14 @@ impl Node {
         let (done, finished) = oneshot::channel();
         if self.commands.send(Command::Configure(Box::new(config), done)).await.is_ok() {
             // The swarm's task ends only with the service, whose end everybody notices.
+            let _ = finished.await;
+        }
+    }
+
+    /// Closes every connection, so that what streams said last arrives. Ends the node's task.
+    pub async fn close(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::Close(done)).await.is_ok() {
             let _ = finished.await;
         }
     }

@@ -5,7 +5,10 @@ mod run;
 use std::{
     collections::{BTreeMap, HashMap},
     future::pending,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,7 @@ pub struct Reconciler {
     node: Node,
     status: watch::Sender<Status>,
     live: LiveStreams,
+    log_streams: Arc<AtomicBool>,
     declared: Desired,
     node_config: NodeConfig,
     runs: BTreeMap<TunnelName, Run>,
@@ -62,6 +66,7 @@ impl Reconciler {
             node,
             status,
             live,
+            log_streams: Arc::default(),
             declared: Desired { tunnels: BTreeMap::new(), ..Desired::default() },
             node_config: NodeConfig::default(),
             runs: BTreeMap::new(),
@@ -94,6 +99,7 @@ impl Reconciler {
         }
         applied.changed.sort();
 
+        self.log_streams.store(desired.log.streams, Ordering::Relaxed);
         self.declared = desired;
         self.carry_out(steps).await;
         self.follow_node().await;
@@ -170,6 +176,7 @@ impl Reconciler {
             counters: books.counters.clone(),
             last_error: books.last_error.clone(),
             live: self.live.clone(),
+            log_streams: self.log_streams.clone(),
         };
         if let Some(reason) = not_built(&tunnel) {
             tracing::warn!(tunnel = %name, error = reason, "tunnel is not up");
@@ -322,10 +329,17 @@ impl Reconciler {
         let drains: BTreeMap<_, _> = drains.filter(|(name, _)| !self.runs.contains_key(*name)).collect();
         let draining = drains.into_iter().map(|(name, tunnel)| self.tunnel_status(name, tunnel, None));
         let tunnels: Vec<_> = declared.chain(draining).collect();
+        self.status.send_modify(|status| status.tunnels = tunnels);
+        self.show_listeners();
+    }
+
+    /// Shows where the node listens.
+    pub fn show_listeners(&self) {
         let listeners = self.node.listeners(&self.node_config);
-        self.status.send_modify(|status| {
-            status.tunnels = tunnels;
+        self.status.send_if_modified(|status| {
+            let changed = status.listeners != listeners;
             status.listeners = listeners;
+            changed
         });
     }
 
@@ -362,3 +376,6 @@ impl Reconciler {
 async fn bind(forward: &Forward) -> Result<Arc<Socket>, BindError> {
     Socket::bind(&forward.bind).await.map(Arc::new)
 }
+
+#[cfg(test)]
+mod tests;

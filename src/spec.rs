@@ -362,6 +362,9 @@ pub enum Kind {
     Forward,
     Gateway,
     Socks,
+    /// A kind that a newer service knows and this reader doesn't.
+    #[serde(other)]
+    Unknown,
 }
 
 impl fmt::Display for Kind {
@@ -371,6 +374,7 @@ impl fmt::Display for Kind {
             Kind::Forward => "forward",
             Kind::Gateway => "gateway",
             Kind::Socks => "socks",
+            Kind::Unknown => "unknown",
         })
     }
 }

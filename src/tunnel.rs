@@ -10,7 +10,10 @@ mod pipe;
 pub mod socket;
 mod stream_set;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -69,16 +72,18 @@ pub struct Scope {
     pub counters: Arc<Counters>,
     pub last_error: LastError,
     pub live: LiveStreams,
+    /// Whether each stream is worth an event in the log; changes while streams live.
+    pub log_streams: Arc<AtomicBool>,
 }
 
 impl Scope {
     /// Counts a connection that was turned away, and keeps the reason for whoever looks. A reason that repeats is
     /// logged once.
     fn refused(&self, reason: String) {
-        self.counters.refused.add(1);
         if self.last_error.set(Some(reason.clone())) {
             tracing::warn!(tunnel = %self.name, error = ?reason, "a connection was refused");
         }
+        self.counters.refused.add(1);
     }
 
     /// A stream went well: what was wrong before no longer is.
@@ -87,26 +92,45 @@ impl Scope {
     }
 
     /// Lists a stream while it lives.
-    fn enter(&self, peer: PeerId, path: Path, cut: CancellationToken) -> StreamMeter {
+    fn enter(self: &Arc<Self>, peer: PeerId, path: Path, cut: CancellationToken) -> StreamMeter {
         let entry = self.live.enter(self.name.clone(), peer, path, cut);
-        StreamMeter { entry, counters: self.counters.clone() }
+        StreamMeter { scope: self.clone(), peer, began: Instant::now(), entry }
     }
 }
 
 /// Counts a stream's payload, for the stream and for its tunnel.
 struct StreamMeter {
+    scope: Arc<Scope>,
+    peer: PeerId,
+    began: Instant,
     entry: LiveStream,
-    counters: Arc<Counters>,
+}
+
+impl Drop for StreamMeter {
+    fn drop(&mut self) {
+        if self.scope.log_streams.load(Ordering::Relaxed) {
+            let LiveStream { id, bytes, .. } = &self.entry;
+            tracing::info!(
+                tunnel = %self.scope.name,
+                peer = %self.peer,
+                stream = id,
+                bytes_in = bytes.inbound.get(),
+                bytes_out = bytes.outbound.get(),
+                seconds = self.began.elapsed().as_secs_f64(),
+                "stream ended"
+            );
+        }
+    }
 }
 
 impl Meter for StreamMeter {
     fn inbound(&self, bytes: usize) {
         self.entry.bytes.inbound.add(bytes as u64);
-        self.counters.bytes_in.add(bytes as u64);
+        self.scope.counters.bytes_in.add(bytes as u64);
     }
 
     fn outbound(&self, bytes: usize) {
         self.entry.bytes.outbound.add(bytes as u64);
-        self.counters.bytes_out.add(bytes as u64);
+        self.scope.counters.bytes_out.add(bytes as u64);
     }
 }

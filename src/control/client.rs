@@ -62,7 +62,7 @@ impl fmt::Display for Looked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (path, error)) in self.0.iter().enumerate() {
             let separator = if number == 0 { "" } else { ", " };
-            write!(f, "{separator}{}: {}", path.display(), error.kind())?;
+            write!(f, "{separator}{}: {error}", path.display())?;
         }
         Ok(())
     }
@@ -222,6 +222,10 @@ fn remedy(path: &Path) -> String {
         Ok(Some(group)) => group.name,
         _ => metadata.gid().to_string(),
     };
+    if metadata.gid() == 0 {
+        // Who is in that group is all but root: not for the sake of a status.
+        return format!("it is for root and the group `{group}`; try as root");
+    }
     format!("join the group `{group}` (`sudo usermod -aG {group} $USER`, then log in again), or try as root")
 }
 
@@ -248,12 +252,12 @@ mod tests {
         let socket = directory.path().join("control.sock");
         fs::write(&socket, "").unwrap();
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o660)).unwrap();
-        assert!(remedy(&socket).contains(&format!("join the group `{group}`")));
+        assert!(remedy(&socket).contains(&format!("the group `{group}`")));
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(remedy(&socket).contains("owner alone"));
         // Where the socket can't be seen, its directory decides.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o750)).unwrap();
-        assert!(remedy(&directory.path().join("hidden.sock")).contains("join the group"));
+        assert!(remedy(&directory.path().join("hidden.sock")).contains(&format!("the group `{group}`")));
     }
 
     #[tokio::test]
@@ -262,6 +266,6 @@ mod tests {
         let socket = directory.path().join("control.sock");
         let error = Client::new(Some(&socket)).status().await.unwrap_err();
         assert!(matches!(error, ClientError::NoService(_)));
-        assert!(error.to_string().contains("control.sock: entity not found"), "{error}");
+        assert!(error.to_string().contains("control.sock: No such file"), "{error}");
     }
 }

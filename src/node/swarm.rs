@@ -43,10 +43,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one connection that may be negotiating. What comes beyond waits in the muxer, which holds 256 more.
 const MAX_NEGOTIATING: usize = 256;
 
+/// Characters of a peer's word for its own software that are kept.
+const MAX_AGENT: usize = 64;
+
 /// What other tasks ask of the swarm's owner.
 pub enum Command {
     /// Follow this configuration; answered when listening has been tried on every new address.
     Configure(Box<NodeConfig>, oneshot::Sender<()>),
+    /// Close every connection in good order, so that what was said last arrives, and end.
+    Close(oneshot::Sender<()>),
 }
 
 #[derive(NetworkBehaviour)]
@@ -54,7 +59,7 @@ struct Behaviour {
     // First, because it may deny what the others would prepare for.
     limits: Limits,
     streams: streams::Behaviour,
-    identify: identify::Behaviour,
+    identify: super::identify::Behaviour,
     ping: ping::Behaviour,
 }
 
@@ -66,7 +71,9 @@ pub struct SwarmTask {
     dialer: Dialer,
     listeners: Listeners,
     round_trips: HashMap<ConnectionId, Duration>,
+    agents: HashMap<PeerId, String>,
     view: watch::Sender<NodeView>,
+    closing: Option<oneshot::Sender<()>>,
 }
 
 impl SwarmTask {
@@ -87,7 +94,7 @@ impl SwarmTask {
         let behaviour = Behaviour {
             limits: Limits::new(offers.clone()),
             streams: streams::Behaviour::new(connections.clone(), offers.clone()),
-            identify: identify::Behaviour::new(identify),
+            identify: super::identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
         };
         let config = swarm::Config::with_tokio_executor()
@@ -103,7 +110,9 @@ impl SwarmTask {
             dialer: Dialer::default(),
             listeners: Listeners::default(),
             round_trips: HashMap::new(),
+            agents: HashMap::new(),
             view,
+            closing: None,
         })
     }
 
@@ -119,6 +128,7 @@ impl SwarmTask {
                         // Whoever asked may have given up waiting.
                         let _ = done.send(());
                     }
+                    Some(Command::Close(done)) => self.close(done),
                     None => return,
                 },
                 () = self.offers.changed() => self.swarm.behaviour_mut().streams.offers_changed(),
@@ -127,7 +137,21 @@ impl SwarmTask {
             }
             self.dial_what_is_due();
             self.publish();
+            if let Some(done) = self.closing.take_if(|_| self.swarm.connected_peers().next().is_none()) {
+                let _ = done.send(());
+                return;
+            }
         }
+    }
+
+    fn close(&mut self, done: oneshot::Sender<()>) {
+        self.configure(&NodeConfig::default());
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // An error says that it is not connected, which is what is wanted.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        self.closing = Some(done);
     }
 
     fn configure(&mut self, config: &NodeConfig) {
@@ -185,6 +209,7 @@ impl SwarmTask {
                 tracing::debug!(peer = %peer_id, error = ?cause, "connection closed");
                 self.round_trips.remove(&connection_id);
                 if num_established == 0 {
+                    self.agents.remove(&peer_id);
                     self.dialer.disconnected(peer_id, Instant::now());
                 }
             }
@@ -203,7 +228,10 @@ impl SwarmTask {
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to take a connection"),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => tracing::trace!(?event, "identify"),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                let agent = info.agent_version.chars().take(MAX_AGENT).collect();
+                self.agents.insert(peer_id, agent);
+            }
             _ => {}
         }
     }
@@ -238,7 +266,8 @@ impl SwarmTask {
             .filter_map(|peer| {
                 let best = self.connections.of(&peer).into_iter().next()?;
                 let round_trip = self.round_trips.get(&best.id).copied();
-                Some((peer, PeerView { path: best.path(), address: best.remote.clone(), round_trip }))
+                let agent = self.agents.get(&peer).cloned();
+                Some((peer, PeerView { path: best.path(), address: best.remote.clone(), round_trip, agent }))
             })
             .collect();
         let view = NodeView {

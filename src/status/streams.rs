@@ -1,12 +1,13 @@
 //! The live streams of all tunnels: who, by which path, how much, and the means to cut one.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Counter, Path, as_text};
@@ -40,7 +41,13 @@ pub struct Bytes {
 
 /// The table of live streams. Clones share it.
 #[derive(Clone, Default)]
-pub struct LiveStreams(Arc<Mutex<Table>>);
+pub struct LiveStreams(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    table: Mutex<Table>,
+    changed: Notify,
+}
 
 #[derive(Default)]
 struct Table {
@@ -52,25 +59,41 @@ impl LiveStreams {
     /// Lists a stream for as long as the returned value lives. `cut` is cancelled when somebody wants it cut.
     pub fn enter(&self, tunnel: TunnelName, peer: PeerId, path: Path, cut: CancellationToken) -> LiveStream {
         let bytes = Arc::new(Bytes::default());
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.lock();
         table.last_id += 1;
         let id = table.last_id;
         let opened_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let status = StreamStatus { id, tunnel, peer, path, opened_at, bytes: bytes.clone() };
         table.entries.insert(id, (status, cut));
+        drop(table);
+        self.0.changed.notify_one();
         LiveStream { id, bytes, table: self.clone() }
     }
 
     /// All live streams, oldest first.
     pub fn list(&self) -> Vec<StreamStatus> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.lock();
         table.entries.values().map(|(status, _)| status.clone()).collect()
     }
 
     /// Cuts the stream `id`; `false` if there is none.
     pub fn cut(&self, id: u64) -> bool {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.lock();
         table.entries.get(&id).inspect(|(_, cut)| cut.cancel()).is_some()
+    }
+
+    /// The peers that have live streams.
+    pub fn peers(&self) -> BTreeSet<PeerId> {
+        self.lock().entries.values().map(|(status, _)| status.peer).collect()
+    }
+
+    /// Waits until a stream has begun or ended. Several changes may count as one.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,8 +106,8 @@ pub struct LiveStream {
 
 impl Drop for LiveStream {
     fn drop(&mut self) {
-        let mut table = self.table.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.entries.remove(&self.id);
+        self.table.lock().entries.remove(&self.id);
+        self.table.0.changed.notify_one();
     }
 }
 

@@ -169,7 +169,7 @@ impl Watcher {
         if let Some(error) = &failure
             && !self.blind
         {
-            warn!(%error, "changes to the configuration may show late: the file is looked at every {FAST_POLL:?} instead");
+            warn!(%error, "cannot watch the configuration; looking at it every {FAST_POLL:?} instead");
         }
         self.blind = failure.is_some();
         self.next_poll = Instant::now() + if self.blind { FAST_POLL } else { SLOW_POLL };

@@ -67,7 +67,10 @@ pub enum ToHandler {
 pub struct Handler {
     connection: Arc<Connection>,
     offers: Arc<Offers>,
+    /// Empty until the handler is first polled: what is offered from the start and what is offered later are then two
+    /// different changes to those who announce protocols.
     offered: Arc<[StreamProtocol]>,
+    polled: bool,
     keep_alive: bool,
     superseded: bool,
     requests: mpsc::Receiver<Request>,
@@ -77,18 +80,17 @@ pub struct Handler {
 
 impl Handler {
     pub(super) fn new(connection: Arc<Connection>, offers: Arc<Offers>, requests: mpsc::Receiver<Request>) -> Self {
-        let mut handler = Self {
+        Self {
             connection,
             offers,
             offered: Arc::default(),
+            polled: false,
             keep_alive: false,
             superseded: false,
             requests,
             opening: 0,
             live: Arc::default(),
-        };
-        handler.look_again();
-        handler
+        }
     }
 
     fn look_again(&mut self) {
@@ -148,6 +150,10 @@ impl ConnectionHandler for Handler {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Wanted, Request, Infallible>> {
+        if !self.polled {
+            self.polled = true;
+            self.look_again();
+        }
         let request = ready!(self.poll_request(cx));
         self.opening += 1;
         let wanted = Wanted { protocol: request.protocol.clone(), handshake: request.handshake };
@@ -160,7 +166,9 @@ impl ConnectionHandler for Handler {
             ToHandler::OffersChanged => {}
             ToHandler::Superseded => self.superseded = true,
         }
-        self.look_again();
+        if self.polled {
+            self.look_again();
+        }
     }
 
     fn on_connection_event(&mut self, event: ConnectionEvent<Offered, Wanted, (), Request>) {

@@ -1,0 +1,53 @@
+//! `p2ptun status`: what the service is doing.
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::{ask, terminal::print};
+use crate::{
+    cli::{Exit, Failure, Global},
+    control::Client,
+    status::{self, State},
+};
+
+mod table;
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Print what the service says, as JSON
+    #[arg(long)]
+    json: bool,
+    /// Exit with 3 if a declared tunnel is not ready or the configuration was refused
+    #[arg(long)]
+    check: bool,
+}
+
+impl Status {
+    pub fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let json = ask(Client::new(global.socket.as_deref()).status_json())?;
+        if self.json {
+            print(&format!("{json:#}\n"))?;
+        } else {
+            print(&table::render(&understand(&json)?))?;
+        }
+        let is_bad = self.check && !is_well(&understand(&json)?);
+        Ok(if is_bad { Exit::NotReady } else { Exit::Ok })
+    }
+}
+
+fn understand(json: &serde_json::Value) -> Result<status::Status, Failure> {
+    status::Status::deserialize(json).map_err(|error| {
+        let message =
+            format!("the service is of another version than this command ({error}); --json shows what it says");
+        Failure::new(Exit::Unavailable, message)
+    })
+}
+
+/// Whether everything that the file declares is up. A tunnel that drains is not declared any more.
+fn is_well(status: &status::Status) -> bool {
+    let up = |tunnel: &status::TunnelStatus| matches!(tunnel.state, State::Ready | State::Draining);
+    status.config.error.is_none() && status.tunnels.iter().all(up)
+}
+
+#[cfg(test)]
+mod tests;
