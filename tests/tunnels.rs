@@ -372,6 +372,26 @@ async fn a_listen_tunnel_turns_away_what_is_beyond_its_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_tunnels_for_one_peer_all_work() {
+    let echo = Service::echo();
+    // More protocols than an identify message may name.
+    let names: Vec<String> = (0..300).map(|nth| format!("a-tunnel-with-a-rather-long-name-{nth}")).collect();
+    let listens: String = names.iter().map(|name| listen(name, echo.address)).collect();
+    let forwards: String = names.iter().map(|name| forward(name)).collect();
+    let pair = Pair::start(Transport::Tcp, &listens, &forwards).await;
+    let mut clients = Vec::new();
+    for name in &names {
+        let mut client = pair.client.connect(name).await;
+        soon("an echo", ping(&mut client)).await.unwrap();
+        clients.push(client);
+    }
+    for client in &mut clients {
+        soon("an echo over the same connection", ping(client)).await.unwrap();
+    }
+    assert_eq!(echo.accepted(), names.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unix_sockets_serve_at_either_end() {
     let mut pair = Pair::prepare(Transport::Tcp).await;
     let service = pair.server.dir().join("service.sock");
