@@ -1,0 +1,36 @@
+# What CI runs on every change; Kubo apart, which `just kubo` checks.
+check: fmt lint doc deny test
+
+# Formatting, without changing anything.
+fmt:
+    cargo fmt --check
+
+lint:
+    cargo clippy --all-targets -- -D warnings
+
+doc:
+    RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+
+# Licences and sources of everything that is linked in.
+deny:
+    cargo deny check licenses bans sources
+
+test:
+    cargo test
+
+# The demo of the README, started and stopped.
+demo:
+    .ci/demo
+
+# Against a real Kubo; needs Go.
+kubo:
+    tests/lab/kubo.sh
+
+# Bursts and leak checks with their full numbers.
+soak:
+    P2PTUN_ROUNDS=20 cargo test --test bursts -- --nocapture
+    P2PTUN_LEAK_CONNECTIONS=10000 P2PTUN_LEAK_RELOADS=1000 cargo test --test leaks -- --nocapture
+
+# All that CI does, with what it installs.
+ci:
+    .ci/run

@@ -1,0 +1,42 @@
+//! What the kernel says about a process, and the limits of our own.
+
+use std::{collections::BTreeSet, fs, io};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Lets this process open as many files as it may.
+pub fn raise_file_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// How many files a process has open.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Resident memory of a process, in KiB.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// The TCP and UDP sockets of a process, listening or connected, as the kernel's tables show them.
+pub fn network_sockets(pid: u32) -> Vec<String> {
+    let own: BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = |name: &str| match fs::read_to_string(format!("/proc/{pid}/net/{name}")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => panic!("/proc/{pid}/net/{name}: {error}"),
+    };
+    let of_this_process = |line: &&str| line.split_whitespace().nth(9).is_some_and(|inode| own.contains(inode));
+    ["tcp", "tcp6", "udp", "udp6"]
+        .into_iter()
+        .flat_map(|name| table(name).lines().filter(of_this_process).map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
