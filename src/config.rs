@@ -37,7 +37,7 @@ mod units;
 pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
 pub use print::print;
-pub use sources::{MAX_FILE_SIZE, Pattern, Sources};
+pub use sources::{MAX_FILE_SIZE, Sources, Wildcard};
 
 use diagnostics::Report;
 use section::Section;
