@@ -141,6 +141,11 @@ fn validate(
     Desired { watch, node: node.spec, discovery, nat, relay_service, metrics, log, peers: peers.into_peers(), tunnels }
 }
 
+/// `path` in one line that is safe to print.
+pub fn printable_path(path: &Path) -> String {
+    printable::printable(&path.to_string_lossy()).into_owned()
+}
+
 impl Refused {
     /// The problems, none if the main file could not even be read.
     pub fn problems(&self) -> &[Problem] {
@@ -156,8 +161,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::Unreadable(error) => {
-                let path = self.sources.main().to_string_lossy();
-                write!(f, "{} can't be read: {error}", printable::printable(&path))
+                write!(f, "{} can't be read: {error}", printable_path(self.sources.main()))
             }
             Reason::Invalid(problems) => {
                 let mut errors = problems.iter().filter(|problem| problem.is_error());

@@ -9,7 +9,7 @@ use std::{
 
 use p2ptun::{
     config,
-    spec::{ForwardPeer, Tunnel},
+    spec::{ForwardPeer, StreamProtocol, Tunnel},
 };
 use proptest::prelude::*;
 
@@ -49,16 +49,19 @@ fn what_check_prints_reads_back_as_the_same_configuration() {
     }
 }
 
+fn served_protocol(tunnel: &Tunnel) -> Option<&StreamProtocol> {
+    match tunnel {
+        Tunnel::Listen(listen) => Some(&listen.protocol),
+        _ => None,
+    }
+}
+
 #[test]
 fn the_two_ends_of_the_ssh_example_fit_together() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/configs");
     let server = load(&folder.join("ssh-server.toml")).desired;
     let client = load(&folder.join("ssh-client.toml")).desired;
-    let protocol = |tunnel| match tunnel {
-        &Tunnel::Listen(ref listen) => Some(&listen.protocol),
-        _ => None,
-    };
-    let served: Vec<_> = server.tunnels.values().filter_map(protocol).collect();
+    let served: Vec<_> = server.tunnels.values().filter_map(served_protocol).collect();
     let mut asked_for = 0;
     for tunnel in client.tunnels.values() {
         if let Tunnel::Forward(forward) = tunnel {
