@@ -38,6 +38,7 @@ pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
 pub use print::print;
 pub use sources::{MAX_FILE_SIZE, Sources, Wildcard};
+pub use units::protocol;
 
 use diagnostics::Report;
 use section::Section;

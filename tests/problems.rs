@@ -272,6 +272,22 @@ fn a_name_is_unique_across_kinds_and_files() {
 }
 
 #[test]
+fn a_tunnel_of_the_same_kind_and_name_in_two_files_is_one_problem() {
+    let main = "include = ['more.toml']\n".to_owned() + &listen("");
+    let folder = Folder::with(&[("p2ptun.toml", &main), ("more.toml", &listen(""))]);
+    assert_eq!(folder.check("p2ptun.toml").problems(), ["1:9 [listen.a]: the name `a` is taken by [listen.a]"]);
+}
+
+#[test]
+fn a_bind_that_clashes_is_compared_with_the_next_one_all_the_same() {
+    let forward = |name: &str, on: &str| {
+        format!("[forward.{name}]\nprotocol = '/x/a'\npeer = '{{home}}'\nbind = '127.0.0.1:80'\non = {on}\n")
+    };
+    let text = forward("a", "['{home}']") + &forward("b", "['{home}', '{laptop}']") + &forward("c", "['{laptop}']");
+    assert_problems(&text, &[("9:8", "taken by [forward.a]"), ("14:8", "taken by [forward.b]")]);
+}
+
+#[test]
 fn a_peer_is_declared_once_across_files() {
     let folder = Folder::with(&[
         ("p2ptun.toml", "include = ['more.toml']\n[peers.a]\nid = '{home}'"),

@@ -85,7 +85,14 @@ pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result
 }
 
 /// Reads a protocol id. Without `custom` it must begin with `/x/`, which is Kubo's rule for tunnels.
-pub(super) fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, Wrong> {
+///
+/// ```
+/// use p2ptun::config::protocol;
+/// assert!(protocol(false)("/x/ssh").is_ok());
+/// assert!(protocol(false)("/libp2p-http").is_err());
+/// assert!(protocol(true)("/libp2p-http").is_ok());
+/// ```
+pub fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, Wrong> {
     move |text| {
         let wrong = |what: &str| Wrong::new(format!("{} {what}", quoted(text)));
         let name = text.strip_prefix("/x/").unwrap_or(text).trim_start_matches('/');
