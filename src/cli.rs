@@ -1,15 +1,10 @@
 //! The command line: what can be asked, and the exit codes that answer.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::{
-    commands,
-    config::{Reason, Refused},
-    control::{ClientError, SocketError},
-    node::identity::IdentityError,
-};
+use crate::commands::{self, global::Global, outcome::Exit};
 
 /// Keeps libp2p tunnels exactly as a TOML file declares them.
 #[derive(Debug, Parser)]
@@ -19,17 +14,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that every command understands.
-#[derive(Clone, Debug, Args)]
-pub struct Global {
-    /// The configuration file [default: /etc/p2ptun.toml]
-    #[arg(short, long, global = true, env = "P2PTUN_CONFIG", value_name = "PATH")]
-    pub config: Option<PathBuf>,
-    /// The control socket of the service [default: see p2ptun(1)]
-    #[arg(long, global = true, env = "P2PTUN_SOCKET", value_name = "PATH")]
-    pub socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,84 +30,6 @@ enum Command {
     Id(commands::id::Id),
     /// Show two nodes at work on this machine, without root and without a network
     Demo(commands::demo::Demo),
-}
-
-/// How a command ends; the numbers are those of sysexits(3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    Ok = 0,
-    /// `status --check`: a declared tunnel is not ready, or the file was refused.
-    NotReady = 3,
-    Usage = 64,
-    NoInput = 66,
-    Unavailable = 69,
-    Os = 71,
-    CannotCreate = 73,
-    Permission = 77,
-    Config = 78,
-}
-
-impl From<&Refused> for Exit {
-    fn from(refused: &Refused) -> Self {
-        match refused.reason {
-            Reason::Unreadable(_) => Exit::NoInput,
-            Reason::Invalid(_) => Exit::Config,
-        }
-    }
-}
-
-/// Why a command did not do what was asked, in words for the person who asked.
-#[derive(Debug)]
-pub struct Failure {
-    pub exit: Exit,
-    pub message: String,
-}
-
-impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
-}
-
-impl From<IdentityError> for Failure {
-    fn from(error: IdentityError) -> Self {
-        let exit = match error {
-            IdentityError::Missing(_) => Exit::NoInput,
-            IdentityError::InUse(_) => Exit::Unavailable,
-            IdentityError::NoPlace | IdentityError::CannotCreate { .. } => Exit::CannotCreate,
-            IdentityError::Unreadable { .. } | IdentityError::TooOpen(_) => Exit::Permission,
-            IdentityError::NotAFile { .. } | IdentityError::Malformed { .. } => Exit::Config,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        let exit = match error {
-            ClientError::NoService(_)
-            | ClientError::NoAnswer { .. }
-            | ClientError::BrokenOff { .. }
-            | ClientError::Unexpected { .. } => Exit::Unavailable,
-            ClientError::NoAccess { .. } => Exit::Permission,
-            ClientError::Refused(_) => Exit::Config,
-            ClientError::NoSuchStream(_) => Exit::NoInput,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-impl From<SocketError> for Failure {
-    fn from(error: SocketError) -> Self {
-        let exit = match error {
-            SocketError::InUse(_) => Exit::Unavailable,
-            SocketError::NotASocket(_) | SocketError::Untrusted(_) | SocketError::CannotCreate { .. } => {
-                Exit::CannotCreate
-            }
-        };
-        Self::new(exit, error.to_string())
-    }
 }
 
 /// Runs the command that the arguments name.

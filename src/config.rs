@@ -20,6 +20,7 @@ pub mod address;
 mod clashes;
 mod default_path;
 mod diagnostics;
+mod host_name;
 mod identity_path;
 mod include;
 mod members;

@@ -6,10 +6,8 @@ mod identify;
 pub mod identity;
 mod limits;
 mod listeners;
-mod loopback;
 mod muxer;
 mod pulse;
-mod stream;
 mod streams;
 mod swarm;
 mod transport;
@@ -30,8 +28,7 @@ use tokio::{
 
 pub use self::{
     listeners::has_ipv6,
-    stream::Stream,
-    streams::{Connection, Handshake, Inbound, Offering, Route},
+    streams::{Connection, Handshake, Inbound, Offering, Route, Stream},
 };
 use self::{
     streams::{Connections, Offers, Request, RequestError, Waiting},
@@ -220,10 +217,10 @@ impl Node {
     fn open_here(&self, open: &Open) -> Result<Opened, OpenError> {
         let missing = || OpenError::NoSuchTunnelHere { protocol: open.protocol.clone() };
         let sink = self.offers.admit_own(&open.protocol).ok_or_else(missing)?;
-        let (near, far) = loopback::pair();
-        let inbound = Inbound { stream: Stream::own(far), peer: self.own, connection: None };
+        let (near, far) = Stream::pair();
+        let inbound = Inbound { stream: far, peer: self.own, connection: None };
         sink.try_send(inbound).map_err(|_| missing())?;
-        Ok(Opened { stream: Stream::own(near), connection: None })
+        Ok(Opened { stream: near, connection: None })
     }
 
     async fn open_over_a_connection(&self, open: &Open, waiting: &mut Option<Waiting>) -> Result<Opened, OpenError> {

@@ -8,7 +8,10 @@ use std::{
 use clap::Args;
 
 use crate::{
-    cli::{Exit, Failure, Global},
+    commands::{
+        global::Global,
+        outcome::{Exit, Failure},
+    },
     config::{self, Loaded, Problem, Reason, Refused},
 };
 

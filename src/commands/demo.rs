@@ -22,7 +22,10 @@ use super::{
     terminal::print,
 };
 use crate::{
-    cli::{Exit, Failure, Global},
+    commands::{
+        global::Global,
+        outcome::{Exit, Failure},
+    },
     daemon::{Daemon, Options},
     log,
     node::identity,

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ask, terminal::print};
+use super::{ask::ask, terminal::print};
 use crate::{
-    cli::{Exit, Failure, Global},
+    commands::{
+        global::Global,
+        outcome::{Exit, Failure},
+    },
     config,
     control::{Client, ClientError},
     node::identity,

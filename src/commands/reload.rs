@@ -5,11 +5,14 @@ use std::{fmt::Write as _, io::Write as _};
 use clap::Args;
 
 use super::{
-    ask,
+    ask::ask,
     terminal::{clean_lines, print},
 };
 use crate::{
-    cli::{Exit, Failure, Global},
+    commands::{
+        global::Global,
+        outcome::{Exit, Failure},
+    },
     control::Client,
     status::Applied,
 };

@@ -5,7 +5,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use crate::{
-    cli::{Exit, Failure, Global},
+    commands::{
+        global::Global,
+        outcome::{Exit, Failure},
+    },
     config,
     daemon::{Daemon, Died, Options, StartError},
     log,

@@ -3,9 +3,12 @@
 use clap::Args;
 use serde::Deserialize;
 
-use super::{ask, terminal::print};
+use super::{ask::ask, terminal::print};
 use crate::{
-    cli::{Exit, Failure, Global},
+    commands::{
+        global::Global,
+        outcome::{Exit, Failure},
+    },
     control::Client,
     status::{self, State},
 };

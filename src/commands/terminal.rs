@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::cli::{Exit, Failure};
+use crate::commands::outcome::{Exit, Failure};
 
 /// Prints `text`. That the reader has seen enough (`p2ptun status | head -1`) is no failure.
 pub(super) fn print(text: &str) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libp2p::multiaddr::Protocol;
 
 use super::{
-    address::host_name,
     diagnostics::Wrong,
+    host_name::host_name,
     printable::{quoted, toml_string},
 };
 use crate::spec::{Cidr, Multiaddr, PeerId};

@@ -11,6 +11,7 @@ use super::{
     address,
     clashes::Claims,
     diagnostics::{Problem, Report, Wrong},
+    host_name,
     members::{self, warn_if_open},
     multiaddress::Network,
     peers::PeerBook,
@@ -188,7 +189,7 @@ impl<'p> Reader<'p> {
         let on = members::on(section, self.peers);
         let bind = self.tcp_bind(section, on.clone());
         let destinations = self.destinations(section);
-        let domain = section.text("domain", address::host_name);
+        let domain = section.text("domain", host_name::host_name);
         Some(Gateway { bind: bind?, destinations: destinations?, domain, on })
     }
 

@@ -6,10 +6,14 @@
 //!   tunnel ──open───▶ Connections ──Request──▶ Handler ──reply──▶ tunnel
 //! ```
 
+mod connection;
 mod connections;
 mod handler;
 mod live;
+mod loopback;
 mod offers;
+mod request;
+mod stream;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,33 +32,17 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 pub use self::{
-    connections::{Connection, Connections, Route, Waiting},
-    handler::{Handler, Request, RequestError, ToHandler},
-    live::LiveGuard,
-    offers::{Offering, Offers},
+    connection::{Connection, Route},
+    connections::{Connections, Waiting},
+    handler::{Handler, ToHandler},
+    offers::{Inbound, Offering, Offers},
+    request::{Handshake, Request, RequestError},
+    stream::Stream,
 };
-use super::stream::Stream;
 use crate::spec::{Multiaddr, PeerId};
 
 /// Requests that may wait for one connection's handler; whoever comes later waits in order for a place.
 const REQUESTS: usize = 256;
-
-/// A stream that a peer has opened.
-pub struct Inbound {
-    pub stream: Stream,
-    pub peer: PeerId,
-    /// `None` where this very node opened it.
-    pub connection: Option<Arc<Connection>>,
-}
-
-/// How sure the opener of a stream must be that the peer offers the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handshake {
-    /// Not at all: the protocol's name travels with the first bytes, and a refusal shows at the first read.
-    Lazy,
-    /// One round trip, and the peer has agreed.
-    Confirmed,
-}
 
 /// Gives each connection a [`Handler`], and keeps the table of [`Connections`].
 pub struct Behaviour {

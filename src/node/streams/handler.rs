@@ -18,13 +18,16 @@ use libp2p::{
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::{Connection, Handshake, Inbound, Offers, live::Live};
-use crate::{
-    node::{identify, stream::Stream},
-    spec::StreamProtocol,
+use super::{
+    connection::Connection,
+    live::Live,
+    offers::{Inbound, Offers},
+    request::{Handshake, Request, RequestError},
+    stream::Stream,
 };
+use crate::{node::identify, spec::StreamProtocol};
 
 /// Opens that may be under way on one connection. Those that wait for the muxer are served newest first (by
 /// libp2p-swarm), so few are let in at once and the rest wait in our own order.
@@ -42,21 +45,6 @@ const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// No peer offers this, so a negotiation that ends here says: what stood before it is not offered.
 const SENTINEL: StreamProtocol = StreamProtocol::new("/p2ptun/none/1");
-
-/// A stream that somebody wants opened on this connection.
-pub struct Request {
-    pub protocol: StreamProtocol,
-    pub handshake: Handshake,
-    pub reply: oneshot::Sender<Result<Stream, RequestError>>,
-}
-
-#[derive(Debug)]
-pub enum RequestError {
-    /// The peer doesn't offer the protocol, or not to us.
-    NotSupported,
-    /// The connection could not carry another stream to its negotiation; another connection may.
-    Failed,
-}
 
 /// What the behaviour tells the handler.
 #[derive(Debug)]

@@ -10,12 +10,20 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 
-use super::Inbound;
+use super::{connection::Connection, stream::Stream};
 use crate::spec::{Allow, PeerId, StreamProtocol};
 
 /// Streams that may wait for their tunnel to take them, over all connections. Not a limit that is meant to be met: a
 /// tunnel takes each stream at once and counts it against its own limits, and each connection bounds its streams.
 const HANDED_OVER: usize = 1 << 20;
+
+/// A stream that a peer has opened.
+pub struct Inbound {
+    pub stream: Stream,
+    pub peer: PeerId,
+    /// `None` where this very node opened it.
+    pub connection: Option<Arc<Connection>>,
+}
 
 /// The table of offers. Shared.
 #[derive(Default)]

@@ -11,8 +11,9 @@ use libp2p::{Stream as Substream, core::upgrade::NegotiationError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    loopback::Loopback,
-    streams::{LiveGuard, Route},
+    connection::Route,
+    live::LiveGuard,
+    loopback::{self, Loopback},
 };
 
 /// An open stream to a peer, or to this very node.
@@ -53,8 +54,10 @@ impl Stream {
         Self(Io::Remote(Remote { substream, end, shut_down: false, live }))
     }
 
-    pub(super) fn own(loopback: Loopback) -> Self {
-        Self(Io::Own(loopback))
+    /// The two ends of a stream from this node to itself.
+    pub fn pair() -> (Self, Self) {
+        let (near, far) = loopback::pair();
+        (Self(Io::Own(near)), Self(Io::Own(far)))
     }
 
     /// Whether `error`, from reading a stream, says that the peer does not offer the protocol to us.
