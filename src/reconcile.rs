@@ -102,12 +102,13 @@ impl Reconciler {
 
         self.log_streams.store(desired.log.streams, Ordering::Relaxed);
         self.declared = desired;
-        self.carry_out(steps).await;
-        self.follow_node().await;
         for run in self.runs.values_mut().filter(|run| run.retry_at.is_some()) {
             run.retry_at = Some(Instant::now());
         }
+        self.carry_out(steps).await;
+        // After the plan, which may have freed what they wait for.
         self.retry().await;
+        self.follow_node().await;
         applied.failed = self.failed();
         self.publish();
         applied
