@@ -37,7 +37,8 @@ mod units;
 pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
 pub use print::print;
-pub use sources::{MAX_FILE_SIZE, Pattern, Sources};
+pub use sources::{MAX_FILE_SIZE, Sources, Wildcard};
+pub use units::protocol;
 
 use diagnostics::Report;
 use section::Section;
@@ -141,6 +142,11 @@ fn validate(
     Desired { watch, node: node.spec, discovery, nat, relay_service, metrics, log, peers: peers.into_peers(), tunnels }
 }
 
+/// `path` in one line that is safe to print.
+pub fn printable_path(path: &Path) -> String {
+    printable::printable(&path.to_string_lossy()).into_owned()
+}
+
 impl Refused {
     /// The problems, none if the main file could not even be read.
     pub fn problems(&self) -> &[Problem] {
@@ -156,8 +162,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::Unreadable(error) => {
-                let path = self.sources.main().to_string_lossy();
-                write!(f, "{} can't be read: {error}", printable::printable(&path))
+                write!(f, "{} can't be read: {error}", printable_path(self.sources.main()))
             }
             Reason::Invalid(problems) => {
                 let mut errors = problems.iter().filter(|problem| problem.is_error());

@@ -7,6 +7,8 @@ pub mod identity;
 mod limits;
 mod listeners;
 mod loopback;
+mod muxer;
+mod pulse;
 mod stream;
 mod streams;
 mod swarm;

@@ -44,7 +44,7 @@ pub(super) fn failure(refused: &Refused) -> Failure {
         Reason::Invalid(problems) => {
             show(problems);
             let errors = problems.iter().filter(|problem| problem.is_error()).count();
-            let path = refused.sources.main().display();
+            let path = config::printable_path(refused.sources.main());
             Failure::new(exit, format!("{path}: {}", count(errors, "error")))
         }
     }
@@ -60,7 +60,7 @@ fn show(problems: &[Problem]) {
 }
 
 fn summary(loaded: &Loaded) -> String {
-    let path = loaded.sources.main().display();
+    let path = config::printable_path(loaded.sources.main());
     let tunnels = count(loaded.desired.tunnels.len(), "tunnel");
     let peers = count(loaded.desired.peers.len(), "peer");
     let warnings = match loaded.warnings.len() {

@@ -22,6 +22,7 @@ pub(super) struct Claims {
     protocols: Vec<Claim<StreamProtocol>>,
 }
 
+#[derive(Clone)]
 struct Claim<T> {
     what: T,
     /// The table that claims it, `[listen.ssh]`.
@@ -58,6 +59,10 @@ impl Claims {
             report.note(problem.and(earlier.place, format!("{} is bound here", earlier.what)));
         }
         for (later, earlier) in clashes(protocols, files, |protocol| Some(protocol.to_string()), |_, _| true) {
+            // A protocol by default follows the name, and that the name is taken has been said.
+            if later.by == earlier.by {
+                continue;
+            }
             let title = format!("{} protocol: {} is already served by {}", later.by, later.what, earlier.by);
             report.note(Problem::error(later.place, title).and(earlier.place, "first served here"));
         }
@@ -81,10 +86,10 @@ fn clashes<T: Clone, K: Eq + Hash>(
         let same = earlier.entry(key).or_default();
         let clash =
             same.iter().find(|first| share_a_node(first, &claim) && exclude_each_other(&first.what, &claim.what));
-        match clash {
-            Some(first) => found.push((claim, first.clone())),
-            None => same.push(claim),
+        if let Some(first) = clash {
+            found.push((claim.clone(), first.clone()));
         }
+        same.push(claim);
     }
     found
 }
@@ -95,12 +100,6 @@ fn share_a_node<T>(a: &Claim<T>, b: &Claim<T>) -> bool {
         // A tunnel for no node at all is in nobody's way.
         (Some(some), None) | (None, Some(some)) => !some.is_empty(),
         (None, None) => true,
-    }
-}
-
-impl<T: Clone> Clone for Claim<T> {
-    fn clone(&self) -> Self {
-        Self { what: self.what.clone(), by: self.by.clone(), place: self.place.clone(), on: self.on.clone() }
     }
 }
 

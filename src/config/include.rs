@@ -2,155 +2,186 @@
 
 use std::{
     fs, io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use glob::MatchOptions;
+use glob::Pattern;
 
 use super::{
     diagnostics::Wrong,
     printable::quoted,
     section::{Section, Value},
-    sources::{self, FileId, Pattern, Sources},
+    sources::{self, FileId, Sources, Wildcard},
     units,
 };
-
-/// A leading dot must be written out, and `*` stays within a folder.
-const MATCHING: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// Reads the files that `include` names into `sources`; whether all of them could be read.
 ///
 /// Each file counts once, however many paths lead to it, and the main file, whose identity is `main`, never.
 pub(super) fn follow(include: Value<'_>, main: FileId, sources: &mut Sources) -> bool {
-    let mut followed = Followed { base: base(sources.main()), seen: vec![main], complete: true, sources };
+    let mut reader = Reader { base: folder_of(sources.main()), seen: vec![main], complete: true, sources };
     for item in include.items().unwrap_or_default() {
         match item.as_str() {
-            Some(pattern) if pattern.contains(['*', '?', '[']) => followed.glob(&item, pattern),
-            _ => {
-                if let Some(path) = item.text(units::path) {
-                    let path = followed.base.join(path);
-                    followed.file(&item, &path, false);
-                }
-            }
+            Some(pattern) if is_wild(pattern) => reader.wildcard(&item, pattern),
+            _ => reader.literal(&item),
         }
     }
-    followed.complete
+    reader.complete
 }
 
 /// The folder that relative paths begin at: that of the path as given, symlinks unresolved.
-fn base(main: &Path) -> PathBuf {
-    main.parent().map(Path::to_owned).unwrap_or_default()
+fn folder_of(main: &Path) -> PathBuf {
+    match main.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
-struct Followed<'s> {
+fn is_wild(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+struct Reader<'s> {
     base: PathBuf,
     seen: Vec<FileId>,
     complete: bool,
     sources: &'s mut Sources,
 }
 
-impl Followed<'_> {
-    fn glob(&mut self, item: &Value<'_>, written: &str) {
-        let pattern = match self.pattern(written) {
-            Ok(pattern) => pattern,
+impl Reader<'_> {
+    fn literal(&mut self, item: &Value<'_>) {
+        match item.text(units::path) {
+            None => self.complete = false,
+            Some(path) => {
+                let path = self.base.join(path);
+                if let Err(error) = self.file(&path) {
+                    let wrong = self.unread(&path, &error);
+                    item.note(match error.kind() {
+                        io::ErrorKind::NotFound => {
+                            wrong.help("a file that may be missing is named by a pattern, such as \"p2ptun.d/*.toml\"")
+                        }
+                        _ => wrong,
+                    });
+                }
+            }
+        }
+    }
+
+    fn wildcard(&mut self, item: &Value<'_>, written: &str) {
+        let parts = match parts(written) {
+            Ok(parts) => parts,
             Err(wrong) => {
                 self.complete = false;
                 return item.note(wrong);
             }
         };
-        for path in matches(&pattern) {
-            match path {
-                Ok(path) if is_skipped(&path) => {}
-                Ok(path) => self.file(item, &path, true),
-                Err(error) => {
-                    self.complete = false;
-                    item.note(Wrong::new(format!(
-                        "the folder {} can't be read: {}",
-                        shown(error.path()),
-                        error.error()
-                    )));
+        let mut search = Search::default();
+        search.walk(&self.base, &parts);
+        for (folder, error) in search.unread {
+            item.note(self.unread(&folder, &error));
+        }
+        search.found.sort();
+        for path in search.found {
+            match self.file(&path) {
+                Ok(()) => {}
+                // It vanished between the look into the folder and now: as if the look had come later.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {}
+                Err(error) => item.note(self.unread(&path, &error)),
+            }
+        }
+        self.sources.wildcards.push(Wildcard { pattern: written.to_owned(), folders: search.folders });
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<()> {
+        let (file, id) = sources::read(path)?;
+        if !self.seen.contains(&id) {
+            self.seen.push(id);
+            self.sources.files.push(Arc::new(file));
+        }
+        Ok(())
+    }
+
+    fn unread(&mut self, path: &Path, error: &io::Error) -> Wrong {
+        self.complete = false;
+        self.sources.unreadable.push((path.to_owned(), error.to_string()));
+        Wrong::new(format!("{} can't be read: {error}", quoted(&path.to_string_lossy())))
+    }
+}
+
+/// One name in a path.
+enum Part {
+    Literal(String),
+    Wild(Pattern),
+}
+
+fn parts(written: &str) -> Result<Vec<Part>, Wrong> {
+    let wrong = |why: &str| Wrong::new(format!("{} is no pattern: {why}", quoted(written)));
+    if written.contains("**") {
+        return Err(wrong("`**` is not known here").help("`*` stands for any text within one name"));
+    }
+    // An absolute pattern begins with an empty name, which as `/` replaces the base when it is joined.
+    let part = |(index, name): (usize, &str)| match name {
+        "" if index == 0 => Ok(Part::Literal("/".into())),
+        name if is_wild(name) => Pattern::new(name).map(Part::Wild).map_err(|error| wrong(error.msg)),
+        name => Ok(Part::Literal(name.into())),
+    };
+    written.split('/').enumerate().map(part).collect()
+}
+
+/// A walk through the folders in which files could match.
+///
+/// It is our own because that of the `glob` crate panics at names that are not UTF-8, and does not say where it has
+/// been, which is where a new file could turn up.
+#[derive(Default)]
+struct Search {
+    found: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+    unread: Vec<(PathBuf, io::Error)>,
+}
+
+impl Search {
+    fn walk(&mut self, base: &Path, parts: &[Part]) {
+        match parts {
+            // Folders are the business of deeper patterns.
+            [] => {
+                if !base.is_dir() && fs::symlink_metadata(base).is_ok() {
+                    self.found.push(base.to_owned());
+                }
+            }
+            [Part::Literal(name), rest @ ..] => {
+                // Below a wildcard even a file with a fixed name may come and go.
+                if rest.is_empty() && base.is_dir() {
+                    self.folders.push(base.to_owned());
+                }
+                self.walk(&base.join(name), rest);
+            }
+            [Part::Wild(pattern), rest @ ..] => {
+                self.folders.push(base.to_owned());
+                match names(base) {
+                    Ok(names) => {
+                        for name in names.filter(|name| is_match(pattern, name)) {
+                            self.walk(&base.join(name), rest);
+                        }
+                    }
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                    Err(error) => self.unread.push((base.to_owned(), error)),
                 }
             }
         }
-        self.sources.patterns.push(Pattern { folders: folders(&pattern), pattern });
-    }
-
-    /// The pattern with the folder of the main file, whose own name is no pattern, before it.
-    fn pattern(&self, written: &str) -> Result<String, Wrong> {
-        if let Err(error) = glob::Pattern::new(written) {
-            let message = format!("{} is no pattern: {}", quoted(written), error.msg);
-            return Err(Wrong::new(message)
-                .help("`*`, `?`, `[a-z]` and `**` have a meaning here; to name such a character write `[*]`"));
-        }
-        if Path::new(written).is_absolute() || self.base.as_os_str().is_empty() {
-            return Ok(written.to_owned());
-        }
-        let Some(base) = self.base.to_str() else {
-            let message = format!("a pattern does not work below {}, whose name is not UTF-8", shown(&self.base));
-            return Err(Wrong::new(message).help("name the files one by one, or move the configuration"));
-        };
-        Ok(format!("{}/{written}", glob::Pattern::escape(base.trim_end_matches('/'))))
-    }
-
-    fn file(&mut self, item: &Value<'_>, path: &Path, globbed: bool) {
-        match sources::read(path) {
-            Ok((_, id)) if self.seen.contains(&id) => {}
-            Ok((file, id)) => {
-                self.seen.push(id);
-                self.sources.files.push(Arc::new(file));
-            }
-            // It vanished between the look into the folder and now: as if the look had come later.
-            Err(error) if globbed && error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
-            }
-            Err(error) => {
-                self.complete = false;
-                self.sources.unreadable.push((path.to_owned(), error.to_string()));
-                let wrong = Wrong::new(format!("{} can't be read: {error}", shown(path)));
-                item.note(match error.kind() {
-                    io::ErrorKind::NotFound if !globbed => {
-                        wrong.help("a file that may be missing is named by a pattern, such as \"p2ptun.d/*.toml\"")
-                    }
-                    _ => wrong,
-                });
-            }
-        }
     }
 }
 
-/// Hidden files are the business of editors and package managers, folders that of deeper patterns.
-fn is_skipped(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    hidden || path.is_dir()
+fn names(folder: &Path) -> io::Result<impl Iterator<Item = std::ffi::OsString>> {
+    let mut names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names.into_iter())
 }
 
-fn matches(pattern: &str) -> impl Iterator<Item = glob::GlobResult> {
-    // The pattern has been parsed before; one that fails nevertheless matches nothing.
-    glob::glob_with(pattern, MATCHING).into_iter().flatten()
-}
-
-/// The folders whose contents decide what `pattern` matches: the one before the first wildcard, and all that match a
-/// beginning of the pattern.
-fn folders(pattern: &str) -> Vec<PathBuf> {
-    let parts: Vec<Component<'_>> = Path::new(pattern).components().collect();
-    let is_wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    // An escaped folder name, `[[]x]`, looks wild as well; to match it finds just that folder.
-    let first = parts.iter().position(is_wild).unwrap_or(parts.len());
-    let mut folders = Vec::new();
-    for end in first..parts.len() {
-        let beginning: PathBuf = parts[..end].iter().collect();
-        if end == first {
-            folders.push(if end == 0 { PathBuf::from(".") } else { beginning });
-        } else {
-            folders.extend(matches(&beginning.to_string_lossy()).flatten().filter(|path| path.is_dir()));
-        }
-    }
-    folders
-}
-
-fn shown(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
+/// Hidden files never match: they are the business of editors and package managers.
+fn is_match(pattern: &Pattern, name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    !name.starts_with('.') && pattern.matches(&name)
 }
 
 /// Notes what belongs into the main file only.
@@ -171,16 +202,38 @@ pub(super) fn refuse_settings(included: &mut Section<'_>) {
 mod tests {
     use super::*;
 
+    fn search(base: &Path, pattern: &str) -> Search {
+        let mut search = Search::default();
+        search.walk(base, &parts(pattern).unwrap());
+        search
+    }
+
     #[test]
-    fn a_pattern_is_watched_in_every_folder_that_it_looks_into() {
+    fn a_search_tells_every_folder_in_which_a_match_could_turn_up() {
         let root = tempfile::tempdir().unwrap();
-        for folder in ["a/x", "b/x", "c"] {
+        for folder in ["a/x", "b/x", "c", ".hidden/x"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let below = |path: &str| root.path().join(path);
-        let watched = folders(&format!("{}/*/x/*.toml", root.path().display()));
-        assert_eq!(watched, [root.path().to_owned(), below("a"), below("b"), below("c"), below("a/x"), below("b/x")]);
-        assert_eq!(folders("d/*.toml"), [PathBuf::from("d")], "also where there is none yet");
-        assert_eq!(folders("*.toml"), [PathBuf::from(".")]);
+        let at = |pattern: &str| search(root.path(), pattern).folders;
+        assert_eq!(at("*/x/*.toml"), [root.path().to_owned(), below("a/x"), below("b/x"), below("c/x")]);
+        assert_eq!(at("*/f.toml"), [root.path().to_owned(), below("a"), below("b"), below("c")]);
+        assert_eq!(at("none/*.toml"), [below("none")], "also where there is none yet");
+        assert_eq!(at(&format!("{}/*", below("a").display())), [below("a")]);
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_matched_too() {
+        use std::os::unix::ffi::OsStrExt;
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.toml"));
+        fs::write(&path, "").unwrap();
+        assert_eq!(search(root.path(), "*.toml").found, [path]);
+    }
+
+    #[test]
+    fn a_malformed_pattern_is_refused() {
+        assert!(parts("a/[").is_err());
+        assert!(parts("a/**/b").is_err());
     }
 }

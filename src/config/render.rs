@@ -4,7 +4,8 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Rendere
 
 use super::{
     diagnostics::{Help, Label, Place, Problem, Severity},
-    printable::{printable, same_length},
+    printable::same_length,
+    printable_path,
 };
 
 impl Problem {
@@ -47,7 +48,7 @@ fn position(place: &Place) -> String {
 }
 
 fn file_name(place: &Place) -> String {
-    printable(&place.file.path.to_string_lossy()).into_owned()
+    printable_path(&place.file.path)
 }
 
 /// One line of text with a label under it.

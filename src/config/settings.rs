@@ -152,20 +152,17 @@ pub(super) fn relay_service(top: &mut Section<'_>, peers: &PeerBook) -> Option<R
             section.report().note(Problem::warning(place.clone(), title));
         }
         let to_strangers = matches!(allow, Some((Destinations::Anyone, _)));
-        let bytes = section.value("max_bytes").and_then(max_bytes);
-        let duration = section.text("max_duration", units::limit(units::duration(RELAYED)));
-        // "Unless limits are written": either one shows that its author has thought about them.
-        let by_default = to_strangers && bytes.is_none() && duration.is_none();
+        // Each limit by itself: whoever lifts one for strangers has not lifted the other.
+        let default_bytes = if to_strangers { Limit::AtMost(STRANGERS_BYTES) } else { Limit::Unlimited };
+        let default_duration = if to_strangers { Limit::AtMost(STRANGERS_DURATION) } else { Limit::Unlimited };
+        let max_bytes = section.value("max_bytes").and_then(max_bytes).unwrap_or(default_bytes);
+        let max_duration = section.text("max_duration", units::limit(units::duration(RELAYED)));
         let max_reservations = section.number("max_reservations", 1..=MAX_RELAYED);
         let max_circuits = section.number("max_circuits", 1..=MAX_RELAYED);
         Some(RelayService {
             allow: Allow::from(allow?.0),
-            max_bytes: bytes.unwrap_or(if by_default { Limit::AtMost(STRANGERS_BYTES) } else { Limit::Unlimited }),
-            max_duration: duration.unwrap_or(if by_default {
-                Limit::AtMost(STRANGERS_DURATION)
-            } else {
-                Limit::Unlimited
-            }),
+            max_bytes,
+            max_duration: max_duration.unwrap_or(default_duration),
             max_reservations,
             max_circuits,
         })

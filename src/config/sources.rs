@@ -21,18 +21,17 @@ pub const MAX_FILE_SIZE: u64 = 4 << 20;
 pub struct Sources {
     main: PathBuf,
     pub(super) files: Vec<Arc<File>>,
-    /// Files that are named and could not be read, with the reason.
+    /// Files that are named, and folders that are searched, which could not be read, with the reason.
     pub(super) unreadable: Vec<(PathBuf, String)>,
-    /// What `include` names with wildcards, in file order.
-    pub(super) patterns: Vec<Pattern>,
+    pub(super) wildcards: Vec<Wildcard>,
 }
 
 /// An `include` with wildcards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
-    /// The pattern in the syntax of the `glob` crate, the folder of the main file included.
+pub struct Wildcard {
+    /// The pattern as the file writes it.
     pub pattern: String,
-    /// The folders in which a file that matches could turn up, as far as they exist; the first one may not.
+    /// The folders in which a file that matches could turn up. They exist, except perhaps the first.
     pub folders: Vec<PathBuf>,
 }
 
@@ -48,7 +47,7 @@ pub(super) struct File {
 
 impl Sources {
     pub(super) fn new(main: &Path) -> Self {
-        Self { main: main.to_owned(), files: Vec::new(), unreadable: Vec::new(), patterns: Vec::new() }
+        Self { main: main.to_owned(), files: Vec::new(), unreadable: Vec::new(), wildcards: Vec::new() }
     }
 
     /// The path of the main file, as given.
@@ -61,16 +60,16 @@ impl Sources {
         self.files.iter().map(|file| (file.path.as_path(), file.text.as_str()))
     }
 
-    /// Every file that is named, whether or not it could be read. Symlinks are not resolved.
+    /// Every file that is named or found, whether or not it could be read. Symlinks are not resolved.
     pub fn named(&self) -> impl Iterator<Item = &Path> {
         let read = self.files.iter().map(|file| file.path.as_path()).filter(|path| *path != self.main);
         let others = self.unreadable.iter().map(|(path, _)| path.as_path()).filter(|path| *path != self.main);
         std::iter::once(self.main()).chain(read).chain(others)
     }
 
-    /// The includes with wildcards: a new file that matches one of them changes the configuration.
-    pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
+    /// The includes with wildcards, in file order: a new file that matches one of them changes the configuration.
+    pub fn wildcards(&self) -> &[Wildcard] {
+        &self.wildcards
     }
 
     /// A file that has zero bytes now and had some `before`: more likely caught in the middle of being written than
@@ -110,14 +109,10 @@ pub(super) struct FileId(u64, u64);
 /// Reads a regular file of at most [`MAX_FILE_SIZE`] bytes; never waits for a FIFO or a device.
 pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
     // Asked before it is opened: to open a device can already do something.
-    if !fs::metadata(path)?.is_file() {
-        return Err(not_regular(&fs::metadata(path)?));
-    }
+    check_regular(&fs::metadata(path)?)?;
     let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
     let metadata = opened.metadata()?;
-    if !metadata.is_file() {
-        return Err(not_regular(&metadata));
-    }
+    check_regular(&metadata)?;
     let mut bytes = Vec::new();
     opened.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_SIZE {
@@ -126,11 +121,13 @@ pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
     Ok((File::from_bytes(path, bytes), FileId(metadata.dev(), metadata.ino())))
 }
 
-fn not_regular(metadata: &fs::Metadata) -> io::Error {
+fn check_regular(metadata: &fs::Metadata) -> io::Result<()> {
     if metadata.is_dir() {
-        io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")
+        Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
+    } else if !metadata.is_file() {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file but a device, pipe or socket"))
     } else {
-        io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file but a device, pipe or socket")
+        Ok(())
     }
 }
 

@@ -10,6 +10,9 @@ use super::{
     sources::File,
 };
 
+/// Of how many syntax errors in one file each is explained; it is no TOML file then.
+const EXPLAINED: usize = 200;
+
 /// Parses `file`. What is no TOML is noted in `syntax`; what is wrong with the rest will be noted in `report`.
 ///
 /// After a syntax error the tables hold what the parser guessed, so that nothing in them is worth a complaint.
@@ -19,9 +22,14 @@ pub(super) fn parse<'s>(file: &'s Arc<File>, syntax: &Report, report: &'s Report
         syntax.note(Problem::error(place, "the file is not UTF-8").label("this byte is no text"));
         return Section::open(report, file, DeTable::new());
     }
-    let (root, errors) = DeTable::parse_recoverable(&file.text);
-    for error in errors {
-        syntax.note(explained(file, &error));
+    let (root, mut errors) = DeTable::parse_recoverable(&file.text);
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    for error in errors.iter().take(EXPLAINED) {
+        syntax.note(explained(file, error));
+    }
+    if let Some(next) = errors.get(EXPLAINED) {
+        let place = Place::new(file, next.span().unwrap_or_default());
+        syntax.note(Problem::error(place, format!("from here on {} more syntax errors", errors.len() - EXPLAINED)));
     }
     Section::open(report, file, root.into_inner())
 }
@@ -83,6 +91,13 @@ mod tests {
         let found = problems("a = \nb = 1\nc = = 2\n[x\n");
         let lines: Vec<_> = found.iter().filter_map(|short| short.split(':').nth(1)).collect();
         assert_eq!(lines, ["1", "3", "3", "4"], "{found:#?}");
+    }
+
+    #[test]
+    fn of_a_file_that_is_something_else_not_every_line_is_explained() {
+        let found = problems(&"no toml\n".repeat(1000));
+        assert_eq!(found.len(), EXPLAINED + 1);
+        assert!(found[EXPLAINED].ends_with("from here on 800 more syntax errors"), "{}", found[EXPLAINED]);
     }
 
     #[test]

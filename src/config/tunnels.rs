@@ -88,8 +88,10 @@ impl<'p> Reader<'p> {
         let place = written.as_ref().map_or(name.place.clone(), Value::place);
         let protocol = match written {
             Some(value) => value.text(units::protocol(custom)),
-            // A name that is no protocol either has been complained about as a name.
-            None => units::protocol(false)(&format!("/x/{}", name.text)).ok(),
+            // Every valid name makes a valid protocol; the others are complained about as names.
+            None => TunnelName::try_from(name.text.as_str())
+                .ok()
+                .and_then(|name| StreamProtocol::try_from_owned(format!("/x/{name}")).ok()),
         };
         let target = section.required("target", "write what to connect to, such as `target = \"127.0.0.1:22\"`");
         let target = target.and_then(|target| target.text(address::target));

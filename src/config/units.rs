@@ -85,10 +85,17 @@ pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result
 }
 
 /// Reads a protocol id. Without `custom` it must begin with `/x/`, which is Kubo's rule for tunnels.
-pub(super) fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, Wrong> {
+///
+/// ```
+/// use p2ptun::config::protocol;
+/// assert!(protocol(false)("/x/ssh").is_ok());
+/// assert!(protocol(false)("/libp2p-http").is_err());
+/// assert!(protocol(true)("/libp2p-http").is_ok());
+/// ```
+pub fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, Wrong> {
     move |text| {
         let wrong = |what: &str| Wrong::new(format!("{} {what}", quoted(text)));
-        let name = text.trim_start_matches("/x").trim_start_matches('/');
+        let name = text.strip_prefix("/x/").unwrap_or(text).trim_start_matches('/');
         let meant = toml_string(&format!("/x/{name}"));
         if text.len() > MAX_PROTOCOL_LENGTH {
             return Err(wrong("is longer than the 140 bytes that a protocol may have"));
@@ -96,7 +103,7 @@ pub(super) fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, 
         if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
             return Err(wrong("holds a space or a control character, which no protocol may"));
         }
-        if name.is_empty() {
+        if name.is_empty() || text == "/x" {
             return Err(wrong("names no protocol").help("a protocol is a name after /x/, such as \"/x/ssh\""));
         }
         if !text.starts_with('/') {
@@ -181,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_protocol_begins_with_x_unless_custom_ones_are_allowed() {
-        assert!(protocol(false)("/x/ssh").is_ok());
+        for good in ["/x/ssh", "/x/x", "/x/x/x", "/x/a/b"] {
+            assert!(protocol(false)(good).is_ok(), "{good}");
+        }
         assert_eq!(protocol(false)("ssh").unwrap_err().instead.as_deref(), Some("\"/x/ssh\""));
         assert_eq!(protocol(false)("/ssh").unwrap_err().instead.as_deref(), Some("\"/x/ssh\""));
         assert!(protocol(true)("/ssh").is_ok());

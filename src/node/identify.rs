@@ -16,10 +16,19 @@ use libp2p::{
     },
 };
 
-use crate::spec::{Multiaddr, PeerId};
+use crate::spec::{Multiaddr, PeerId, StreamProtocol};
 
 /// Bytes of protocol names that are announced; the rest of the message is keys and addresses.
 const ANNOUNCED: usize = 2 * 1024;
+
+/// Of these, what the protocols of the node itself may take, ping and the like.
+const OWN: usize = 256;
+
+/// Whether a list of tunnels is short enough to be announced along with the node's own protocols. A longer one must
+/// come by itself, after those, or they would be kept back together.
+pub fn is_short(tunnels: &[StreamProtocol]) -> bool {
+    tunnels.iter().map(|protocol| protocol.as_ref().len()).sum::<usize>() <= ANNOUNCED - OWN
+}
 
 type InnerHandler = <identify::Behaviour as NetworkBehaviour>::ConnectionHandler;
 

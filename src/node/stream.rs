@@ -31,8 +31,7 @@ struct Remote {
     substream: Substream,
     end: EndOfStream,
     shut_down: bool,
-    /// Keeps the connection's count.
-    _live: LiveGuard,
+    live: LiveGuard,
 }
 
 /// What is known when a read finds no more bytes.
@@ -51,7 +50,7 @@ impl Stream {
             Route::DirectQuic => EndOfStream::Believed,
             Route::DirectTcp | Route::Relayed => EndOfStream::ToBeProven,
         };
-        Self(Io::Remote(Remote { substream, end, shut_down: false, _live: live }))
+        Self(Io::Remote(Remote { substream, end, shut_down: false, live }))
     }
 
     pub(super) fn own(loopback: Loopback) -> Self {
@@ -89,14 +88,14 @@ impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Io::Own(loopback) => Pin::new(loopback).poll_read(cx, buf),
-            Io::Remote(remote) => {
-                let n = ready!(Pin::new(&mut remote.substream).poll_read(cx, buf.initialize_unfilled()))?;
-                if n == 0 && buf.remaining() > 0 {
-                    return remote.poll_end(cx);
+            Io::Remote(remote) => match Pin::new(&mut remote.substream).poll_read(cx, buf.initialize_unfilled()) {
+                Poll::Ready(Ok(0)) if buf.remaining() > 0 => remote.poll_end(cx),
+                Poll::Ready(read) => Poll::Ready(read.map(|n| buf.advance(n))),
+                Poll::Pending => {
+                    ready!(remote.live.poll_connection_ended(cx));
+                    Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
                 }
-                buf.advance(n);
-                Poll::Ready(Ok(()))
-            }
+            },
         }
     }
 }

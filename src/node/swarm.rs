@@ -28,14 +28,11 @@ use super::{
     dialer::Dialer,
     limits::Limits,
     listeners::Listeners,
+    pulse::{self, Pulses},
     streams::{self, Connections, Offers, Route},
     transport,
 };
 use crate::spec::PeerId;
-
-/// A dead connection is noticed after one of these and the timeout below at the latest.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection that nobody wants may stay.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,7 +67,7 @@ pub struct SwarmTask {
     offers: Arc<Offers>,
     dialer: Dialer,
     listeners: Listeners,
-    round_trips: HashMap<ConnectionId, Duration>,
+    pulses: Pulses,
     agents: HashMap<PeerId, String>,
     view: watch::Sender<NodeView>,
     closing: Option<oneshot::Sender<()>>,
@@ -95,7 +92,7 @@ impl SwarmTask {
             limits: Limits::new(offers.clone()),
             streams: streams::Behaviour::new(connections.clone(), offers.clone()),
             identify: super::identify::Behaviour::new(identify),
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(pulse::INTERVAL).with_timeout(pulse::TIMEOUT)),
         };
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE_TIMEOUT)
@@ -109,7 +106,7 @@ impl SwarmTask {
             offers,
             dialer: Dialer::default(),
             listeners: Listeners::default(),
-            round_trips: HashMap::new(),
+            pulses: Pulses::default(),
             agents: HashMap::new(),
             view,
             closing: None,
@@ -119,7 +116,10 @@ impl SwarmTask {
     /// Runs until every handle of the node is gone.
     pub async fn run(mut self) {
         loop {
-            let next_timer = [self.dialer.next_due(), self.listeners.next_retry()].into_iter().flatten().min();
+            let next_timer = [self.dialer.next_due(), self.listeners.next_retry(), self.pulses.next_check()]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = self.commands.recv() => match command {
@@ -133,7 +133,7 @@ impl SwarmTask {
                 },
                 () = self.offers.changed() => self.swarm.behaviour_mut().streams.offers_changed(),
                 () = self.connections.wanted() => self.clients_wait(),
-                () = until(next_timer) => self.listeners.retry(&mut self.swarm, Instant::now()),
+                () = until(next_timer) => self.on_time(Instant::now()),
             }
             self.dial_what_is_due();
             self.publish();
@@ -141,6 +141,14 @@ impl SwarmTask {
                 let _ = done.send(());
                 return;
             }
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        self.listeners.retry(&mut self.swarm, now);
+        for id in self.pulses.silent(now) {
+            tracing::info!("closing a connection that no longer answers");
+            self.swarm.close_connection(id);
         }
     }
 
@@ -202,12 +210,13 @@ impl SwarmTask {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
                 tracing::debug!(peer = %peer_id, "connected");
                 self.dialer.connected(peer_id, connection_id);
+                self.pulses.begin(connection_id, Instant::now());
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
                 let cause = cause.map(|cause| cause.to_string());
                 tracing::debug!(peer = %peer_id, error = ?cause, "connection closed");
-                self.round_trips.remove(&connection_id);
+                self.pulses.end(&connection_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
                     self.dialer.disconnected(peer_id, Instant::now());
@@ -246,15 +255,12 @@ impl SwarmTask {
         }
     }
 
-    fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
+    fn on_ping(&mut self, ping::Event { connection, result, .. }: ping::Event) {
         match result {
-            Ok(round_trip) => drop(self.round_trips.insert(connection, round_trip)),
-            Err(ping::Failure::Unsupported) => {}
-            Err(error) => {
-                // libp2p leaves a connection that answers no ping as it is.
-                tracing::info!(%peer, %error, "closing a connection that no longer answers");
-                self.swarm.close_connection(connection);
-            }
+            Ok(round_trip) => self.pulses.answered(connection, round_trip, Instant::now()),
+            Err(ping::Failure::Unsupported) => self.pulses.end(&connection),
+            // Silence ends a connection; a failed ping is part of it.
+            Err(error) => tracing::debug!(%error, "ping failed"),
         }
     }
 
@@ -265,7 +271,7 @@ impl SwarmTask {
             .into_iter()
             .filter_map(|peer| {
                 let best = self.connections.of(&peer).into_iter().next()?;
-                let round_trip = self.round_trips.get(&best.id).copied();
+                let round_trip = self.pulses.round_trip(&best.id);
                 let agent = self.agents.get(&peer).cloned();
                 Some((peer, PeerView { path: best.path(), address: best.remote.clone(), round_trip, agent }))
             })

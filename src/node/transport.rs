@@ -14,7 +14,7 @@ use libp2p::{
     noise, quic, tcp, tls, yamux,
 };
 
-use super::dns::Resolving;
+use super::{dns::Resolving, muxer::BoundedClose};
 use crate::spec::PeerId;
 
 /// From the first packet to a connection that carries streams.
@@ -45,7 +45,7 @@ pub fn new(keypair: &Keypair) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
         .authenticate(Security::new(keypair)?)
         .multiplex(multiplexer)
         .timeout(SET_UP_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(BoundedClose::new(muxer))));
 
     let mut config = quic::Config::new(keypair);
     config.handshake_timeout = SET_UP_TIMEOUT;

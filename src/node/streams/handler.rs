@@ -21,7 +21,10 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Connection, Handshake, Inbound, Offers, live::Live};
-use crate::{node::stream::Stream, spec::StreamProtocol};
+use crate::{
+    node::{identify, stream::Stream},
+    spec::StreamProtocol,
+};
 
 /// Opens that may be under way on one connection. Those that wait for the muxer are served newest first (by
 /// libp2p-swarm), so few are let in at once and the rest wait in our own order.
@@ -67,10 +70,10 @@ pub enum ToHandler {
 pub struct Handler {
     connection: Arc<Connection>,
     offers: Arc<Offers>,
-    /// Empty until the handler is first polled: what is offered from the start and what is offered later are then two
-    /// different changes to those who announce protocols.
     offered: Arc<[StreamProtocol]>,
-    polled: bool,
+    /// A long list is not offered before the handler is first polled: what is offered from the start and what is offered
+    /// later are two different changes to those who announce protocols.
+    holds_back: bool,
     keep_alive: bool,
     superseded: bool,
     requests: mpsc::Receiver<Request>,
@@ -80,17 +83,23 @@ pub struct Handler {
 
 impl Handler {
     pub(super) fn new(connection: Arc<Connection>, offers: Arc<Offers>, requests: mpsc::Receiver<Request>) -> Self {
-        Self {
+        let mut handler = Self {
             connection,
             offers,
             offered: Arc::default(),
-            polled: false,
+            holds_back: false,
             keep_alive: false,
             superseded: false,
             requests,
             opening: 0,
             live: Arc::default(),
+        };
+        handler.look_again();
+        if !identify::is_short(&handler.offered) {
+            handler.holds_back = true;
+            handler.offered = Arc::default();
         }
+        handler
     }
 
     fn look_again(&mut self) {
@@ -133,6 +142,12 @@ impl Handler {
     }
 }
 
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.live.connection_ended();
+    }
+}
+
 impl ConnectionHandler for Handler {
     type FromBehaviour = ToHandler;
     type ToBehaviour = Infallible;
@@ -150,8 +165,8 @@ impl ConnectionHandler for Handler {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Wanted, Request, Infallible>> {
-        if !self.polled {
-            self.polled = true;
+        if self.holds_back {
+            self.holds_back = false;
             self.look_again();
         }
         let request = ready!(self.poll_request(cx));
@@ -166,7 +181,7 @@ impl ConnectionHandler for Handler {
             ToHandler::OffersChanged => {}
             ToHandler::Superseded => self.superseded = true,
         }
-        if self.polled {
+        if !self.holds_back {
             self.look_again();
         }
     }

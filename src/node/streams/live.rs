@@ -1,6 +1,7 @@
-//! How many streams live on one connection.
+//! What the streams of one connection share with its handler: their number, and the connection's end.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::AcqRel},
@@ -8,20 +9,27 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::task::AtomicWaker;
+use futures::{FutureExt, task::AtomicWaker};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A counter of live streams that can wake the connection's handler when one ends.
+/// Counts live streams and wakes the connection's handler when one ends; tells the streams when the connection has.
 #[derive(Default)]
 pub struct Live {
     streams: AtomicUsize,
     handler: AtomicWaker,
+    ended: CancellationToken,
 }
 
 impl Live {
     /// Counts one stream for as long as the returned value lives.
     pub fn enter(self: &Arc<Self>) -> LiveGuard {
         self.streams.fetch_add(1, AcqRel);
-        LiveGuard(self.clone())
+        LiveGuard { connection_ended: Box::pin(self.ended.clone().cancelled_owned()), live: self.clone() }
+    }
+
+    /// The connection is no more.
+    pub fn connection_ended(&self) {
+        self.ended.cancel();
     }
 
     /// Ready while fewer than `limit` streams live; else wakes the caller when one ends.
@@ -38,12 +46,24 @@ impl Live {
     }
 }
 
-pub struct LiveGuard(Arc<Live>);
+/// A stream's share.
+pub struct LiveGuard {
+    live: Arc<Live>,
+    connection_ended: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl LiveGuard {
+    /// Ready when the connection has ended. The stock yamux leaves a pending read asleep where it was this side that
+    /// ended the connection (rust-yamux #216).
+    pub fn poll_connection_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection_ended.poll_unpin(cx)
+    }
+}
 
 impl Drop for LiveGuard {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, AcqRel);
-        self.0.handler.wake();
+        self.live.streams.fetch_sub(1, AcqRel);
+        self.live.handler.wake();
     }
 }
 
@@ -60,6 +80,16 @@ mod tests {
         let waiting = poll_fn(|cx| live.poll_below(1, cx)).shared();
         assert_eq!(waiting.clone().now_or_never(), None);
         drop(stream);
+        assert_eq!(waiting.now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn a_stream_that_waits_is_woken_when_its_connection_ends() {
+        let live = Arc::new(Live::default());
+        let mut stream = live.enter();
+        let waiting = poll_fn(move |cx| stream.poll_connection_ended(cx)).shared();
+        assert_eq!(waiting.clone().now_or_never(), None);
+        live.connection_ended();
         assert_eq!(waiting.now_or_never(), Some(()));
     }
 }
