@@ -20,6 +20,7 @@ pub mod address;
 mod clashes;
 mod default_path;
 mod diagnostics;
+mod identity_path;
 mod include;
 mod members;
 pub mod multiaddress;
@@ -36,6 +37,7 @@ mod units;
 
 pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
+pub use identity_path::identity_path;
 pub use print::print;
 pub use sources::{MAX_FILE_SIZE, Sources, Wildcard};
 pub use units::protocol;

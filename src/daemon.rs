@@ -269,7 +269,7 @@ impl Daemon {
     fn watch(&mut self, sources: &Sources, wanted: bool) {
         let set = || WatchSet {
             files: sources.named().map(Path::to_owned).collect(),
-            directories: sources.patterns().iter().flat_map(|pattern| pattern.folders.clone()).collect(),
+            directories: sources.wildcards().iter().flat_map(|wildcard| wildcard.folders.clone()).collect(),
         };
         self.triggers.watch(wanted.then(set));
     }

@@ -29,6 +29,7 @@ use tokio::{
 };
 
 pub use self::{
+    listeners::has_ipv6,
     stream::Stream,
     streams::{Connection, Handshake, Inbound, Offering, Route},
 };
@@ -37,7 +38,7 @@ use self::{
     swarm::{Command, SwarmTask},
 };
 use crate::{
-    spec::{Allow, Desired, Multiaddr, PeerId, RelayUse, StreamProtocol},
+    spec::{Allow, Multiaddr, PeerId, RelayUse, StreamProtocol},
     status::{ListenerStatus, Path, State},
 };
 
@@ -56,7 +57,7 @@ pub struct Node {
     offline: Option<Arc<str>>,
 }
 
-/// What of a configuration concerns the node.
+/// What the node is to do. `Default` is nothing at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeConfig {
     pub listen: Vec<Multiaddr>,
@@ -65,25 +66,6 @@ pub struct NodeConfig {
     pub kept: BTreeSet<PeerId>,
     /// Peers that the configuration names in any place.
     pub known: BTreeSet<PeerId>,
-}
-
-impl NodeConfig {
-    /// What `desired` asks of the node with the identity `own`: nothing, where no tunnel needs the network.
-    pub fn new(desired: &Desired, own: PeerId) -> Self {
-        if !desired.tunnels.values().any(crate::tunnel::is_built) {
-            return Self::default();
-        }
-        let mut addresses = desired.addresses();
-        let mut kept = desired.kept_connected();
-        addresses.remove(&own);
-        kept.remove(&own);
-        let mut listen = desired.node.listen_addresses.clone();
-        if desired.node.listen_addresses_are_default && !listeners::has_ipv6() {
-            listen.retain(|address| !address.to_string().starts_with("/ip6/"));
-        }
-        let known = desired.known_peers();
-        Self { listen, addresses, kept, known }
-    }
 }
 
 /// What the node sees, as of its last change.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use libp2p::multiaddr::Protocol;
 use tokio::{
     sync::watch,
     task::{Id, JoinSet},
@@ -20,12 +21,12 @@ use tokio::{
 
 use self::run::Run;
 use crate::{
-    node::{Node, NodeConfig},
+    node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
-    spec::{Desired, Forward, Tunnel, TunnelName},
+    spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
     status::{Applied, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
     tunnel::{
-        Scope, not_built,
+        Scope, is_built, not_built,
         socket::{BindError, Socket},
     },
 };
@@ -298,7 +299,7 @@ impl Reconciler {
 
     /// Has the node follow the declared set.
     async fn follow_node(&mut self) {
-        let mut config = NodeConfig::new(&self.declared, self.node.peer_id());
+        let mut config = node_config(&self.declared, self.node.peer_id());
         // Streams that drain need their listeners: closing a QUIC one cuts every stream that came through it.
         if config.listen.is_empty() && self.owners.values().any(|owner| owner.retired.is_some()) {
             config.listen = self.node_config.listen.clone();
@@ -371,6 +372,23 @@ impl Reconciler {
         run::describe(tunnel, bound, &mut status);
         status
     }
+}
+
+/// What `desired` asks of the node with the identity `own`: nothing, where no tunnel needs the network.
+fn node_config(desired: &Desired, own: PeerId) -> NodeConfig {
+    if !desired.tunnels.values().any(is_built) {
+        return NodeConfig::default();
+    }
+    let mut listen = desired.node.listen_addresses.clone();
+    if desired.node.listen_addresses_are_default && !has_ipv6() {
+        listen.retain(|address| !matches!(address.iter().next(), Some(Protocol::Ip6(_))));
+    }
+    let mut addresses = desired.addresses();
+    let mut kept = desired.kept_connected();
+    // The swarm refuses to dial the own peer; its streams need no connection.
+    addresses.remove(&own);
+    kept.remove(&own);
+    NodeConfig { listen, addresses, kept, known: desired.known_peers() }
 }
 
 async fn bind(forward: &Forward) -> Result<Arc<Socket>, BindError> {

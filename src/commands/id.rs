@@ -1,15 +1,13 @@
 //! `p2ptun id`: the peer id of this node, and never one that the service doesn't have.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{ask, terminal::print};
 use crate::{
     cli::{Exit, Failure, Global},
+    config,
     control::{Client, ClientError},
     node::identity,
     spec::PeerId,
@@ -43,7 +41,7 @@ impl Id {
 
     fn peer_id(&self, global: &Global, client: &Client) -> Result<PeerId, Failure> {
         match (&global.config, &global.socket) {
-            (Some(config), None) => self.of_key(&identity_path(config)?),
+            (Some(file), None) => self.of_key(&identity_path(file)?),
             (_, socket) => match ask(async { Ok::<_, Failure>(client.status().await) })? {
                 Ok(status) => Ok(status.peer_id),
                 // The service that somebody named by its socket need not be the one with the default key.
@@ -60,18 +58,10 @@ impl Id {
 }
 
 /// Where the node that `config` describes keeps its key.
-// SEAM: stands in for `config::load(config)?.desired.node.identity` until that is there. It finds the key all the same,
-// but says less about a file that is wrong.
 fn identity_path(config: &Path) -> Result<PathBuf, Failure> {
-    let wrong = |exit, why: String| Failure::new(exit, format!("{}: {why}", config.display()));
-    let text = fs::read_to_string(config).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => wrong(Exit::Permission, error.to_string()),
-        _ => wrong(Exit::NoInput, error.to_string()),
-    })?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(Exit::Config, error.to_string()))?;
-    match table.get("node").and_then(|node| node.get("identity")).map(toml::Value::as_str) {
-        Some(Some(path)) => Ok(config.parent().unwrap_or(Path::new("")).join(path)),
-        Some(None) => Err(wrong(Exit::Config, "node.identity is not a path".into())),
-        None => Ok(identity::default_path()?),
+    match config::identity_path(config) {
+        Ok(Some(path)) => Ok(path),
+        Ok(None) => Ok(identity::default_path()?),
+        Err(refused) => Err(super::check::failure(&refused)),
     }
 }
