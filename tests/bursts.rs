@@ -9,7 +9,7 @@ mod support;
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use support::{
-    Pair, Service, Transport, number, process, soon,
+    Pair, Service, Transport, forward, listen, number, process, soon,
     traffic::{receive, send},
 };
 use tokio::{
@@ -25,7 +25,10 @@ const LENGTH: u64 = 1_024;
 /// One burst at a time, so that each meets the machine to itself.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-over_tcp_and_quic!(a_thousand_connections_at_once_all_complete);
+over_tcp_and_quic!(
+    a_thousand_connections_at_once_all_complete,
+    a_thousand_connections_each_way_over_one_pair_of_nodes_all_complete,
+);
 
 async fn a_thousand_connections_at_once_all_complete(transport: Transport) {
     let _turn = TURN.lock().await;
@@ -46,6 +49,25 @@ async fn a_thousand_connections_at_once_all_complete(transport: Transport) {
     assert_eq!(tunnel["streams_total"], rounds * CONNECTIONS);
     assert_eq!(tunnel["bytes_in"], rounds * CONNECTIONS * LENGTH);
     assert_eq!(echo.accepted() as u64, rounds * CONNECTIONS);
+}
+
+async fn a_thousand_connections_each_way_over_one_pair_of_nodes_all_complete(transport: Transport) {
+    let _turn = TURN.lock().await;
+    process::raise_file_limit();
+    let echo = Service::echo();
+    let back = forward("back").replace("\"server\"", "\"client\"");
+    let listen_back = listen("back", echo.address).replace("\"client\"", "\"server\"");
+    let there = (listen("echo", echo.address) + &back, forward("echo") + &listen_back);
+    // The server finds the client by the connection that the client makes.
+    let pair = Pair::start(transport, &there.0, &there.1).await;
+    let (there, back) = (pair.client.bind("echo").await, pair.server.bind("back").await);
+    let rounds = number("P2PTUN_ROUNDS", 1);
+    for round in 1..=rounds {
+        let began = Instant::now();
+        let complete = tokio::join!(burst(there), burst(back));
+        println!("{transport:?}, round {round} of {rounds}: {complete:?} complete in {:.2?}", began.elapsed());
+        assert_eq!(complete, (CONNECTIONS, CONNECTIONS));
+    }
 }
 
 /// How many of the connections got back all that they sent, and then an EOF.
