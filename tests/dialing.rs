@@ -1,6 +1,6 @@
 //! Whom a node dials, by which addresses, and when it must not.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 
@@ -67,8 +67,8 @@ async fn a_private_network_that_is_not_built_yet_keeps_the_node_off_every_networ
         assert!(part["error"].as_str().unwrap().starts_with("not built yet: private networks"), "{part}");
     }
     let bound: SocketAddr = tunnel["bind"].as_str().unwrap().parse().unwrap();
-    let mut client = TcpStream::connect(bound).await.unwrap();
-    soon("the client is turned away", ping(&mut client)).await.unwrap_err();
+    let served = async { ping(&mut TcpStream::connect(bound).await?).await };
+    soon("the client is turned away", served).await.unwrap_err();
     // Its own local port is all that is open: nothing for libp2p, and no connection to anybody.
     let sockets = network_sockets(pair.client.pid());
     let own = |socket: &String| socket.contains(&format!("{:04X}", bound.port()));
