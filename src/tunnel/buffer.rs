@@ -15,11 +15,19 @@ thread_local! {
     static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many buffers this thread's streams hold.
+    pub static LENT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A buffer of [`SIZE`] bytes with arbitrary contents; goes back to the pool of the thread that drops it.
 pub struct Buffer(Box<[u8]>);
 
 impl Buffer {
     pub fn take() -> Self {
+        #[cfg(test)]
+        LENT.set(LENT.get() + 1);
         let spare = POOL.with_borrow_mut(Vec::pop);
         Self(spare.unwrap_or_else(|| vec![0; SIZE].into()))
     }
@@ -27,6 +35,8 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        #[cfg(test)]
+        LENT.set(LENT.get() - 1);
         let buffer = std::mem::take(&mut self.0);
         // Where the thread is ending, the pool has gone, and the buffer goes with it.
         let _ = POOL.try_with(|pool| {

@@ -191,3 +191,104 @@ impl Copy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures::poll;
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::tunnel::buffer::LENT;
+
+    #[derive(Default)]
+    struct Count {
+        inbound: Cell<usize>,
+        outbound: Cell<usize>,
+    }
+
+    impl Meter for Count {
+        fn inbound(&self, bytes: usize) {
+            self.inbound.set(self.inbound.get() + bytes);
+        }
+
+        fn outbound(&self, bytes: usize) {
+            self.outbound.set(self.outbound.get() + bytes);
+        }
+    }
+
+    /// A client, and the local connection that it has made.
+    async fn client() -> (TcpStream, Local) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        (client, Local::tcp(accepted).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_way_ends_by_itself_and_is_counted() {
+        let ((mut client, mut local), (mut near, mut far)) = (client().await, Stream::pair());
+        let count = Count::default();
+        let talk = async {
+            client.write_all(b"question").await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut asked = Vec::new();
+            far.read_to_end(&mut asked).await.unwrap();
+            far.write_all(b"the answer").await.unwrap();
+            far.shutdown().await.unwrap();
+            let mut answered = Vec::new();
+            client.read_to_end(&mut answered).await.unwrap();
+            (asked, answered)
+        };
+        let (piped, (asked, answered)) = tokio::join!(pipe(&mut local, &mut near, &count), talk);
+        piped.unwrap();
+        assert_eq!((asked.as_slice(), answered.as_slice()), (&b"question"[..], &b"the answer"[..]));
+        assert_eq!((count.outbound.get(), count.inbound.get()), (8, 10));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_holds_a_buffer_only_while_bytes_are_on_their_way() {
+        let ((_client, mut local), (mut near, mut far)) = (client().await, Stream::pair());
+        let count = Count::default();
+        let mut pipe = Box::pin(pipe(&mut local, &mut near, &count));
+        assert!(poll!(&mut pipe).is_pending());
+        assert_eq!(LENT.get(), 0, "an idle pipe");
+        // More than the client's kernel takes unread.
+        let mut flood = Box::pin(async {
+            let chunk = vec![0; 1 << 20];
+            while far.write_all(&chunk).await.is_ok() {}
+        });
+        while LENT.get() == 0 {
+            assert!(poll!(&mut flood).is_pending());
+            assert!(poll!(&mut pipe).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(LENT.get(), 1, "a pipe whose client does not read");
+        drop((pipe, flood));
+        assert_eq!(LENT.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_reset_resets_the_client() {
+        let ((mut client, mut local), (mut near, far)) = (client().await, Stream::pair());
+        drop(far);
+        let broken = pipe(&mut local, &mut near, &Count::default()).await.unwrap_err();
+        assert!(matches!(broken, Broken::Remote(_)), "{broken}");
+        drop(local);
+        assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_resets_resets_the_stream() {
+        let ((client, mut local), (mut near, mut far)) = (client().await, Stream::pair());
+        drop(Local::tcp(client).unwrap());
+        let broken = pipe(&mut local, &mut near, &Count::default()).await.unwrap_err();
+        assert!(matches!(broken, Broken::Local(_)), "{broken}");
+        drop(near);
+        assert_eq!(far.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}
