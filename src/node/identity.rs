@@ -16,11 +16,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use data_encoding::BASE64;
 use libp2p::{
     PeerId,
     identity::{DecodingError, Keypair},
 };
+use multibase::Base::Base64Pad;
 use nix::{libc, unistd::geteuid};
 
 mod place;
@@ -217,7 +217,7 @@ fn decode(bytes: &[u8]) -> Result<Keypair, DecodeError> {
         return Err(DecodeError::TooLong);
     }
     // No encoded key is base64 text as it stands: its first byte is a protobuf tag, 0x08.
-    let key = BASE64.decode(text);
+    let key = std::str::from_utf8(text).ok().and_then(|text| Base64Pad.decode(text).ok());
     Ok(Keypair::from_protobuf_encoding(key.as_deref().unwrap_or(bytes))?)
 }
 

@@ -83,7 +83,7 @@ fn every_kind_of_key_loads_as_bytes_and_as_base64() {
         write_private(&as_bytes, bytes);
         assert_eq!(load_or_create(&as_bytes).unwrap().peer_id(), *id);
         let as_text = directory.path().join(format!("{number}.txt"));
-        write_private(&as_text, format!("{}\n", BASE64.encode(bytes)).as_bytes());
+        write_private(&as_text, format!("{}\n", Base64Pad.encode(bytes)).as_bytes());
         assert_eq!(load_or_create(&as_text).unwrap().peer_id(), *id);
     }
 }
