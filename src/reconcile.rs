@@ -25,7 +25,7 @@ use crate::{
     spec::{Desired, Forward, Tunnel, TunnelName},
     status::{Applied, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
     tunnel::{
-        Scope, not_built,
+        Scope, is_built, not_built,
         socket::{BindError, Socket},
     },
 };
@@ -126,11 +126,14 @@ impl Reconciler {
         let mut sockets = HashMap::new();
         let mut postponed = Vec::new();
         for step in &steps {
-            let (Step::Start { name, tunnel: Tunnel::Forward(forward), socket }
-            | Step::Change { name, tunnel: Tunnel::Forward(forward), socket }) = step
+            let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
+            | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
             else {
                 continue;
             };
+            if !is_built(tunnel) {
+                continue;
+            }
             let bound = match socket {
                 SocketFrom::Nowhere => continue,
                 SocketFrom::HandOver(from) => match self.runs.get(from).and_then(|run| run.socket.clone()) {
@@ -199,6 +202,11 @@ impl Reconciler {
         socket: Option<Option<Result<Arc<Socket>, BindError>>>,
     ) {
         let Some(run) = self.runs.get_mut(name) else { return };
+        if is_built(&run.tunnel) != is_built(&tunnel) {
+            // Only one of the two has a task, so that there is nothing to go on with.
+            self.retire(name, self.declared.node.drain_timeout).await;
+            return self.start(name.clone(), tunnel, socket.flatten()).await;
+        }
         run.tunnel = tunnel;
         match socket {
             Some(Some(socket)) => run.set_socket(socket).await,
