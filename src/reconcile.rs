@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::run::Run;
+use self::run::{Retired, Run};
 use crate::{
     node::{Node, NodeConfig},
     plan::{SocketFrom, Step, plan},
@@ -56,8 +56,8 @@ struct Books {
 
 struct Owner {
     name: TunnelName,
-    /// As it was declared when it was retired; `None` while it is not.
-    retired: Option<Tunnel>,
+    /// `None` while it is not retired.
+    retired: Option<Retired>,
 }
 
 impl Reconciler {
@@ -102,6 +102,7 @@ impl Reconciler {
         self.log_streams.store(desired.log.streams, Ordering::Relaxed);
         self.declared = desired;
         self.carry_out(steps).await;
+        self.cut_who_lost_the_right().await;
         self.follow_node().await;
         for run in self.runs.values_mut().filter(|run| run.retry_at.is_some()) {
             run.retry_at = Some(Instant::now());
@@ -217,10 +218,20 @@ impl Reconciler {
 
     async fn retire(&mut self, name: &TunnelName, drain: Duration) {
         let Some(run) = self.runs.remove(name) else { return };
-        if let Some(owner) = run.task.and_then(|task| self.owners.get_mut(&task)) {
-            owner.retired = Some(run.tunnel.clone());
+        let task = run.task;
+        let retired = run.retire(Instant::now() + drain).await;
+        if let Some(owner) = task.and_then(|task| self.owners.get_mut(&task)) {
+            owner.retired = Some(retired);
         }
-        run.retire(Instant::now() + drain).await;
+    }
+
+    /// Has tunnels that drain follow the `allow` of the tunnel that has their name now, if it is one that has any.
+    async fn cut_who_lost_the_right(&self) {
+        for Owner { name, retired } in self.owners.values() {
+            if let (Some(retired), Some(Tunnel::Listen(successor))) = (retired, self.declared.tunnels.get(name)) {
+                retired.follow(successor).await;
+            }
+        }
     }
 
     async fn bind_again(&mut self, name: &TunnelName) {
@@ -333,7 +344,7 @@ impl Reconciler {
 
     fn publish(&self) {
         let declared = self.runs.iter().map(|(name, run)| self.tunnel_status(name, &run.tunnel, Some(run)));
-        let drains = self.owners.values().filter_map(|owner| Some((&owner.name, owner.retired.as_ref()?)));
+        let drains = self.owners.values().filter_map(|owner| Some((&owner.name, &owner.retired.as_ref()?.tunnel)));
         let drains: BTreeMap<_, _> = drains.filter(|(name, _)| !self.runs.contains_key(*name)).collect();
         let draining = drains.into_iter().map(|(name, tunnel)| self.tunnel_status(name, tunnel, None));
         let tunnels: Vec<_> = declared.chain(draining).collect();

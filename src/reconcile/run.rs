@@ -142,15 +142,36 @@ impl Run {
     }
 
     /// Has the task take no new streams and end by `deadline`. Returns when its socket and its protocol are free.
-    pub async fn retire(self, deadline: Instant) {
+    pub async fn retire(self, deadline: Instant) -> Retired {
         let (done, finished) = Done::new();
-        let sent = match self.control {
+        let sent = match &self.control {
             Control::Listen(control) => control.send(Command::Retire { deadline, done }).await.is_ok(),
             Control::Forward(control) => control.send(Command::Retire { deadline, done }).await.is_ok(),
             Control::NotBuilt => false,
         };
         drop(self.socket);
         if sent {
+            let _ = finished.await;
+        }
+        Retired { tunnel: self.tunnel, control: self.control }
+    }
+}
+
+/// A tunnel that takes no new streams, and drains.
+pub struct Retired {
+    /// As it was declared last.
+    pub tunnel: Tunnel,
+    control: Control,
+}
+
+impl Retired {
+    /// Cuts the streams of peers that `successor`, which has the same name, does not allow: who has lost the right
+    /// does not keep it for as long as a drain takes.
+    pub async fn follow(&self, successor: &Listen) {
+        let Control::Listen(control) = &self.control else { return };
+        let (done, finished) = Done::new();
+        if control.send(Command::Configure(Arc::new(successor.clone()), done)).await.is_ok() {
+            // Fails where the last stream has ended meanwhile.
             let _ = finished.await;
         }
     }

@@ -241,3 +241,29 @@ async fn a_tunnel_that_becomes_one_that_is_built_works_and_the_other_way_round_s
         assert!(timeout(PATIENCE, echo(bound, vec![7; 1000])).await.unwrap().unwrap());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_loses_the_right_is_cut_also_where_its_stream_drains() {
+    let mut tasks = JoinSet::new();
+    let (near, mut far, bound) = pair(TCP, &mut tasks).await;
+    let service = echo_server(&mut tasks).await;
+    let friends = Allow::Peers([near.node.peer_id()].into());
+    let stream = async || {
+        let mut stream = TcpStream::connect(bound).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        stream
+    };
+
+    let mut drains = stream().await;
+    far.apply(TCP, vec![("echo", listen("/x/other", service, friends.clone()))]).await;
+    drains.write_all(b"y").await.unwrap();
+    assert_eq!(drains.read_u8().await.unwrap(), b'y', "another protocol alone cuts nothing");
+    far.apply(TCP, vec![("echo", listen("/x/other", service, Allow::Peers(BTreeSet::new())))]).await;
+    timeout(PATIENCE, drains.read_u8()).await.unwrap().unwrap_err();
+
+    far.apply(TCP, vec![("echo", listen("/x/echo", service, friends))]).await;
+    let mut in_one_edit = stream().await;
+    far.apply(TCP, vec![("echo", listen("/x/third", service, Allow::Peers(BTreeSet::new())))]).await;
+    timeout(PATIENCE, in_one_edit.read_u8()).await.unwrap().unwrap_err();
+}
