@@ -8,7 +8,7 @@ pub mod id;
 pub mod reload;
 pub mod run;
 pub mod status;
-mod terminal;
+pub mod terminal;
 
 /// Runs `question`, which is put to the service, to its answer.
 fn ask<A, E>(question: impl Future<Output = Result<A, E>>) -> Result<A, Failure>

@@ -219,7 +219,7 @@ impl Daemon {
                     let reason = format!(
                         "{} has zero bytes, which is more likely an accident than a wish; the old set stays \
                          (a file with only a comment removes every tunnel)",
-                        path.display()
+                        config::printable_path(path)
                     );
                     (loaded.sources, reason)
                 }

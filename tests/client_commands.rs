@@ -193,3 +193,17 @@ async fn a_key_is_made_once_and_only_when_asked_for() {
     assert_eq!(machine.run(&["id", "-c", config, "--create"]).await, made);
     assert_eq!(machine.run(&["id", "-c", "/no/such/file"]).await.exit, Some(66));
 }
+
+#[tokio::test]
+async fn what_a_file_says_cannot_steer_the_terminal_of_whoever_asks() {
+    let machine = Machine::new();
+    let config = machine.root.join("p2ptun.toml");
+    fs::write(&config, "[node]\nidentity = \"/no/\\u001b[31mred\\u009b\\u202e.key\"\n").unwrap();
+    let config = config.to_str().unwrap();
+    for arguments in [&["id", "-c", config][..], &["check", config, "--print"]] {
+        let Said { out, err, .. } = machine.run(arguments).await;
+        let shown = out + &err;
+        assert!(shown.contains("red"), "{shown:?}");
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{shown:?}");
+    }
+}

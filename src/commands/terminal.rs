@@ -21,7 +21,7 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// [`clean`] line by line, each line but the first behind `indent`.
-pub(super) fn clean_lines(text: &str, indent: &str) -> String {
+pub fn clean_lines(text: &str, indent: &str) -> String {
     let lines: Vec<String> = text.lines().map(clean).collect();
     lines.join(&format!("\n{indent}"))
 }
@@ -29,7 +29,7 @@ pub(super) fn clean_lines(text: &str, indent: &str) -> String {
 fn acts_on_terminals(c: char) -> bool {
     // Besides control characters, those that turn the direction of what follows or cannot be seen.
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
