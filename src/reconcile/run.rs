@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     node::Node,
-    spec::{Destinations, ForwardPeer, Listen, PeerRef, Tunnel},
+    spec::{Destinations, ForwardPeer, Listen, PeerRef, Tunnel, TunnelName},
     status::TunnelStatus,
     tunnel::{
         Command, Done, Scope,
@@ -30,6 +30,7 @@ const COMMANDS: usize = 1;
 
 /// A declared tunnel and its task.
 pub struct Run {
+    name: TunnelName,
     pub tunnel: Tunnel,
     /// The task; `None` where there is none to run, or where it has died.
     pub task: Option<Id>,
@@ -53,6 +54,7 @@ enum Control {
 impl Run {
     /// Starts the tunnel's task. A forward serves once it has been [given a socket](Run::set_socket).
     pub fn new(scope: Scope, tunnel: Tunnel, node: &Node, tasks: &mut JoinSet<()>) -> Self {
+        let name = scope.name.clone();
         let scope = Arc::new(scope);
         let offline = node.offline().map(str::to_owned);
         let mut error = not_built(&tunnel).map(str::to_owned);
@@ -72,7 +74,7 @@ impl Run {
             }
             Tunnel::Gateway(_) | Tunnel::Socks(_) => (None, Control::NotBuilt),
         };
-        Self { tunnel, task, control, socket: None, offline, error, retry_at: None, retries: RETRIES }
+        Self { name, tunnel, task, control, socket: None, offline, error, retry_at: None, retries: RETRIES }
     }
 
     /// Has the task follow the tunnel's declaration and socket as they are now.
@@ -98,6 +100,9 @@ impl Run {
     pub async fn set_socket(&mut self, bound: Result<Arc<Socket>, BindError>) {
         match bound {
             Ok(socket) => {
+                if self.retry_at.is_some() {
+                    tracing::info!(tunnel = %self.name, bind = socket.bound(), "the tunnel is up");
+                }
                 self.socket = Some(socket);
                 self.error.clone_from(&self.offline);
                 self.retry_at = None;
@@ -106,7 +111,7 @@ impl Run {
             Err(error) => {
                 let error = error.to_string();
                 if self.error.as_ref() != Some(&error) {
-                    tracing::warn!(error, "a tunnel is not up; trying again");
+                    tracing::warn!(tunnel = %self.name, error, "the tunnel is not up; trying again");
                 }
                 self.socket = None;
                 self.error = Some(error);
