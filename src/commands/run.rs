@@ -20,7 +20,7 @@ impl Run {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
         log::to_stderr("info");
         raise_file_limit();
-        let options = Options { config: config::default_path(global.config.as_deref()), socket: global.socket.clone() };
+        let options = Options { config: config::default_path(global.config().as_deref()), socket: global.socket() };
         serve(async {
             let daemon = Daemon::start(options).await?;
             tracing::info!(socket = ?daemon.socket(), "ready");

@@ -24,7 +24,7 @@ pub struct Status {
 
 impl Status {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let json = ask(Client::new(global.socket.as_deref()).status_json())?;
+        let json = ask(Client::new(global.socket().as_deref()).status_json())?;
         if self.json {
             print(&format!("{json:#}\n"))?;
         } else {
