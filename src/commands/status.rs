@@ -3,7 +3,10 @@
 use clap::Args;
 use serde::Deserialize;
 
-use super::{ask, terminal::print};
+use super::{
+    ask,
+    terminal::{clean_json, print},
+};
 use crate::{
     cli::{Exit, Failure, Global},
     control::Client,
@@ -26,7 +29,7 @@ impl Status {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
         let json = ask(Client::new(global.socket().as_deref()).status_json())?;
         if self.json {
-            print(&format!("{json:#}\n"))?;
+            print(&clean_json(&format!("{json:#}\n")))?;
         } else {
             print(&table::render(&understand(&json)?))?;
         }

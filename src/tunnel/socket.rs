@@ -6,17 +6,24 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    time::timeout,
+};
 
 use super::endpoint::{Local, resolve};
 use crate::spec::{Bind, HostPort};
 
 /// Clients that may wait to be accepted; the kernel caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4_096;
+
+/// How long to wait for the addresses of a name. One for this machine is in `/etc/hosts`, as a rule.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -101,13 +108,19 @@ impl Socket {
 
 async fn bind_tcp(address: &HostPort) -> io::Result<TcpListener> {
     let mut last = None;
-    for address in resolve(address).await? {
+    // Whoever binds is the one loop of the service, which has signals and other tunnels to attend to.
+    let addresses = timeout(RESOLVE_TIMEOUT, resolve(address)).await.unwrap_or_else(|_| Err(no_name_server()))?;
+    for address in addresses {
         match listen_tcp(address) {
             Ok(listener) => return Ok(listener),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::Error::other("the name stands for no address")))
+}
+
+fn no_name_server() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no name server says in time what the name stands for")
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
