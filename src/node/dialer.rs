@@ -341,4 +341,52 @@ mod tests {
         dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
         assert_eq!(dialer.next_due(), None);
     }
+
+    #[test]
+    fn connections_that_die_young_are_not_dialled_again_ever_faster() {
+        let mut now = Instant::now();
+        let (mut dialer, peer) = dialer(&[TCP], true, now);
+        let begun = now;
+        let mut dials = 0;
+        while now < begun + Duration::from_secs(600) {
+            let (_, id) = begin(&mut dialer, now, dials).unwrap();
+            dials += 1;
+            dialer.connected(peer, id);
+            dialer.disconnected(peer, now);
+            now = dialer.next_due().unwrap();
+        }
+        assert!(dials < 40, "{dials} dials in ten minutes");
+    }
+
+    #[test]
+    fn a_peer_that_is_connected_when_the_file_first_names_it_is_not_dialled() {
+        let now = Instant::now();
+        let mut dialer = Dialer::default();
+        let peer = PeerId::random();
+        let configure = |dialer: &mut Dialer| {
+            dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
+        };
+        // It dialled us.
+        dialer.connected(peer, ConnectionId::new_unchecked(1));
+        configure(&mut dialer);
+        assert_eq!(dialer.next_due(), None);
+        // Taken out of the file and put back.
+        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
+        configure(&mut dialer);
+        assert_eq!(dialer.next_due(), None);
+        dialer.disconnected(peer, now);
+        assert!(dialer.next_due().is_some());
+    }
+
+    #[test]
+    fn dials_of_an_earlier_time_do_not_count_in_a_later_round() {
+        let now = Instant::now();
+        let (mut dialer, peer) = dialer(&[TCP], true, now);
+        let (_, old) = begin(&mut dialer, now, 1).unwrap();
+        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
+        dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
+        let (_, new) = begin(&mut dialer, now, 2).unwrap();
+        assert_eq!(dialer.failed(old, "refused".into(), |_| false, now), None);
+        assert!(dialer.failed(new, "refused".into(), |_| false, now).is_some());
+    }
 }
