@@ -239,14 +239,7 @@ impl Dialer {
 
 impl Target {
     fn new() -> Self {
-        Self {
-            addresses: Vec::new(),
-            kept: false,
-            rounds: ROUNDS,
-            round: 0,
-            phase: Phase::Idle,
-            last_error: None,
-        }
+        Self { addresses: Vec::new(), kept: false, rounds: ROUNDS, round: 0, phase: Phase::Idle, last_error: None }
     }
 }
 

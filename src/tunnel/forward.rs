@@ -93,13 +93,7 @@ async fn accept(socket: Option<&Socket>) -> io::Result<Local> {
     }
 }
 
-async fn carry(
-    scope: Arc<Scope>,
-    node: Node,
-    forward: Arc<Forward>,
-    local: Local,
-    cut: CancellationToken,
-) -> Ended {
+async fn carry(scope: Arc<Scope>, node: Node, forward: Arc<Forward>, local: Local, cut: CancellationToken) -> Ended {
     let deadline = Instant::now() + forward.open_timeout;
     let (peer, opened) = match open(&node, &forward, deadline).await {
         Ok(opened) => opened,
