@@ -148,7 +148,8 @@ async fn slow_reply_survives_a_stop(transport: Transport) {
     client.shutdown().await.unwrap();
     let mut server = target.accept().await;
     assert_eq!(ending(&mut server).await.0, b"all of it");
-    let replying = tokio::spawn(async move {
+    let mut replying = tokio::task::JoinSet::new();
+    replying.spawn(async move {
         let _ = send(&mut server, 0, REPLY).await;
         let _ = server.shutdown().await;
         server
@@ -161,7 +162,6 @@ async fn slow_reply_survives_a_stop(transport: Transport) {
     };
     let ((), (bytes, end)) = tokio::join!(stopping, reading);
     assert_eq!((bytes.len() as u64, end), (REPLY, Ending::Eof));
-    drop(replying);
 }
 
 /// The target has said all, and the client still sends, when the stream is cut.
