@@ -112,7 +112,7 @@ impl Daemon {
         }
         let own = identity.peer_id();
 
-        let status = watch::Sender::new(Status::new(own, options.config.clone()));
+        let status = watch::Sender::new(Status::new(own, shown(&options.config)));
         let live = LiveStreams::default();
         let (reload, requests) = mpsc::channel(RELOADS);
         let handles = Handles { status: status.subscribe(), streams: live.clone(), reload };
@@ -344,6 +344,12 @@ impl Daemon {
             tracing::debug!("some connections did not close in time");
         }
     }
+}
+
+/// The path of the configuration for whoever asks from another folder, as far as JSON can tell it.
+fn shown(config: &Path) -> PathBuf {
+    let absolute = std::path::absolute(config);
+    absolute.as_deref().unwrap_or(config).to_string_lossy().into_owned().into()
 }
 
 async fn at(time: Option<Instant>) {

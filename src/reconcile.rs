@@ -125,33 +125,7 @@ impl Reconciler {
     }
 
     async fn carry_out(&mut self, steps: Vec<Step>) {
-        // New sockets first: what is let go of below is let go of only once they stand.
-        let mut sockets = HashMap::new();
-        let mut postponed = Vec::new();
-        for step in &steps {
-            let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
-            | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
-            else {
-                continue;
-            };
-            if !is_built(tunnel) {
-                continue;
-            }
-            let bound = match socket {
-                SocketFrom::Nowhere => continue,
-                SocketFrom::HandOver(from) => match self.runs.get(from).and_then(|run| run.socket.clone()) {
-                    Some(socket) => socket.set_access(&forward.bind).map(|()| socket),
-                    None => bind(forward).await,
-                },
-                SocketFrom::Bind { .. } => bind(forward).await,
-            };
-            match (bound, socket) {
-                (Err(error), SocketFrom::Bind { after }) if error.is_in_use() && !after.is_empty() => {
-                    postponed.push(name.clone());
-                }
-                (bound, _) => drop(sockets.insert(name.clone(), bound)),
-            }
-        }
+        let (mut sockets, postponed) = self.acquire(&steps).await;
         for step in steps {
             match step {
                 Step::Retire(name) => self.retire(&name, self.declared.node.drain_timeout).await,
@@ -174,7 +148,50 @@ impl Reconciler {
         }
     }
 
-    async fn start(&mut self, name: TunnelName, tunnel: Tunnel, socket: Option<Result<Arc<Socket>, BindError>>) {
+    /// Gets hold of the sockets that the steps need, before any of them lets go of one. Also tells which tunnels have to
+    /// try again when others have let go.
+    async fn acquire(&self, steps: &[Step]) -> (HashMap<TunnelName, BindResult>, Vec<TunnelName>) {
+        let let_go: Vec<_> = steps.iter().filter_map(|step| self.let_go_by(step)).collect();
+        let (mut sockets, mut postponed) = (HashMap::new(), Vec::new());
+        for step in steps {
+            let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
+            | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
+            else {
+                continue;
+            };
+            if !is_built(tunnel) {
+                continue;
+            }
+            let handed_over = match socket {
+                SocketFrom::Nowhere => continue,
+                SocketFrom::HandOver(from) => self.runs.get(from).and_then(|run| run.socket.as_ref()),
+                // What was declared as port 0 may now be declared as the port that it got.
+                SocketFrom::Bind { .. } => let_go.iter().copied().find(|held| held.bound() == forward.bind.to_string()),
+            };
+            let bound = match handed_over {
+                Some(socket) => socket.set_access(&forward.bind).map(|()| socket.clone()),
+                None => bind(forward).await,
+            };
+            match (bound, socket) {
+                (Err(error), SocketFrom::Bind { after }) if error.is_in_use() && !after.is_empty() => {
+                    postponed.push(name.clone());
+                }
+                (bound, _) => drop(sockets.insert(name.clone(), bound)),
+            }
+        }
+        (sockets, postponed)
+    }
+
+    fn let_go_by(&self, step: &Step) -> Option<&Arc<Socket>> {
+        let name = match step {
+            Step::Retire(name) => name,
+            Step::Change { name, socket, .. } if *socket != SocketFrom::Nowhere => name,
+            Step::Change { .. } | Step::Start { .. } => return None,
+        };
+        self.runs.get(name)?.socket.as_ref()
+    }
+
+    async fn start(&mut self, name: TunnelName, tunnel: Tunnel, socket: Option<BindResult>) {
         let books = self.books.entry(name.clone()).or_default();
         books.last_error.set(None);
         let scope = Scope {
@@ -198,12 +215,7 @@ impl Reconciler {
     }
 
     /// `socket`: `None` to keep what it has, `Some(None)` to let go of it and bind later.
-    async fn change(
-        &mut self,
-        name: &TunnelName,
-        tunnel: Tunnel,
-        socket: Option<Option<Result<Arc<Socket>, BindError>>>,
-    ) {
+    async fn change(&mut self, name: &TunnelName, tunnel: Tunnel, socket: Option<Option<BindResult>>) {
         let Some(run) = self.runs.get_mut(name) else { return };
         if is_built(&run.tunnel) != is_built(&tunnel) {
             // Only one of the two has a task, so that there is nothing to go on with.
@@ -411,7 +423,9 @@ fn node_config(desired: &Desired, own: PeerId) -> NodeConfig {
     NodeConfig { listen, addresses, kept, known: desired.known_peers() }
 }
 
-async fn bind(forward: &Forward) -> Result<Arc<Socket>, BindError> {
+type BindResult = Result<Arc<Socket>, BindError>;
+
+async fn bind(forward: &Forward) -> BindResult {
     Socket::bind(&forward.bind).await.map(Arc::new)
 }
 

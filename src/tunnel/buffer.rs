@@ -17,8 +17,8 @@ thread_local! {
 
 #[cfg(test)]
 thread_local! {
-    /// How many buffers this thread's streams hold.
-    pub static LENT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// Buffers lent by this thread, less those given back here: what streams hold, where there is only one thread.
+    pub static LENT: std::cell::Cell<isize> = const { std::cell::Cell::new(0) };
 }
 
 /// A buffer of [`SIZE`] bytes with arbitrary contents; goes back to the pool of the thread that drops it.
