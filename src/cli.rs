@@ -55,7 +55,8 @@ pub fn main() -> ExitCode {
         Ok(exit) => code(exit),
         Err(failure) => {
             // Where nobody listens, the exit code still tells.
-            let _ = writeln!(anstream::stderr(), "p2ptun: {}", failure.message);
+            let message = commands::terminal::clean_lines(&failure.message, "");
+            let _ = writeln!(anstream::stderr(), "p2ptun: {message}");
             code(failure.exit)
         }
     }

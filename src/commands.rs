@@ -9,4 +9,4 @@ pub mod outcome;
 pub mod reload;
 pub mod run;
 pub mod status;
-mod terminal;
+pub mod terminal;

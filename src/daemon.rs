@@ -71,6 +71,8 @@ pub struct Daemon {
     config: PathBuf,
     /// As read at the start: some keys can't change until the next one.
     started: Desired,
+    /// Keys of which the log says that they have no effect in this version.
+    told_not_built: BTreeSet<&'static str>,
     /// What the set in force was read from.
     applied: Sources,
     /// What was last looked at, in force or refused.
@@ -125,6 +127,7 @@ impl Daemon {
         let mut daemon = Self {
             config: options.config,
             started: desired.clone(),
+            told_not_built: BTreeSet::new(),
             applied: loaded.sources.clone(),
             seen: loaded.sources.clone(),
             status,
@@ -139,7 +142,6 @@ impl Daemon {
             _identity: identity,
         };
         tracing::info!(peer = %own, config = ?daemon.config, "starting");
-        log_what_does_not_act(&desired);
         daemon.apply(Loaded { desired, ..loaded }).await;
         Ok(daemon)
     }
@@ -219,7 +221,7 @@ impl Daemon {
                     let reason = format!(
                         "{} has zero bytes, which is more likely an accident than a wish; the old set stays \
                          (a file with only a comment removes every tunnel)",
-                        path.display()
+                        config::printable_path(path)
                     );
                     (loaded.sources, reason)
                 }
@@ -242,6 +244,7 @@ impl Daemon {
         for warning in &warnings {
             tracing::warn!("{}", warning.short());
         }
+        self.log_what_does_not_act(&desired);
         let restart_required = restart_required(&self.started, &desired);
         if !restart_required.is_empty() {
             tracing::warn!(keys = ?restart_required, "changes to these keys wait for a restart");
@@ -289,6 +292,34 @@ impl Daemon {
         });
     }
 
+    /// Says once what of a configuration is accepted but has no effect in this version.
+    fn log_what_does_not_act(&mut self, desired: &Desired) {
+        use crate::spec::{Dht, Relays};
+        let Desired { discovery, nat, node, .. } = desired;
+        let needs_network = !desired.tunnels.is_empty();
+        let keys = [
+            ("node.announce", !node.announce.is_empty()),
+            ("node.append_announce", !node.append_announce.is_empty()),
+            ("node.no_announce", !node.no_announce.is_empty()),
+            ("discovery.dht", needs_network && discovery.dht != Dht::Off),
+            ("discovery.bootstrap", discovery.bootstrap.is_some()),
+            ("discovery.mdns", needs_network && discovery.mdns),
+            ("nat.upnp", needs_network && nat.upnp),
+            ("nat.hole_punching", needs_network && nat.hole_punching),
+            ("nat.relays", needs_network && nat.relays != Relays::Off),
+            ("relay_service", desired.relay_service.is_some()),
+            ("metrics", desired.metrics.is_some()),
+        ];
+        let keys: Vec<_> = keys
+            .into_iter()
+            .filter(|(key, asked_for)| *asked_for && self.told_not_built.insert(key))
+            .map(|(key, _)| key)
+            .collect();
+        if !keys.is_empty() {
+            tracing::warn!(?keys, "not built yet: these keys have no effect");
+        }
+    }
+
     /// Lets live streams end for as long as the configuration says, or until it is told a second time.
     async fn stop(mut self) {
         let drain = self.reconciler.declared().node.stop_timeout;
@@ -304,9 +335,8 @@ impl Daemon {
                 () = self.reconciler.next() => self.reconciler.take_care().await,
                 // Each tunnel ends at the deadline by itself; this is for one that can't.
                 () = sleep_until(deadline + CLOSE_TIMEOUT) => break,
-                Some(request) = self.requests.recv() => {
-                    let _ = request.reply.send(Err("the service is stopping".to_owned()));
-                }
+                // Not refused, for nobody looked at the file; whoever asked is told that the service is stopping.
+                Some(_) = self.requests.recv() => {}
             }
         }
         self.stop_control.cancel();
@@ -328,30 +358,6 @@ async fn at(time: Option<Instant>) {
 fn offline(desired: &Desired) -> Option<Arc<str>> {
     desired.node.private_network_key_file.as_ref()?;
     Some("not built yet: private networks (node.private_network_key_file), so this node stays off the network".into())
-}
-
-/// Says once what of a configuration is accepted but has no effect in this version.
-fn log_what_does_not_act(desired: &Desired) {
-    use crate::spec::{Dht, Relays};
-    let Desired { discovery, nat, node, .. } = desired;
-    let needs_network = !desired.tunnels.is_empty();
-    let keys = [
-        ("node.announce", !node.announce.is_empty()),
-        ("node.append_announce", !node.append_announce.is_empty()),
-        ("node.no_announce", !node.no_announce.is_empty()),
-        ("discovery.dht", needs_network && discovery.dht != Dht::Off),
-        ("discovery.bootstrap", discovery.bootstrap.is_some()),
-        ("discovery.mdns", needs_network && discovery.mdns),
-        ("nat.upnp", needs_network && nat.upnp),
-        ("nat.hole_punching", needs_network && nat.hole_punching),
-        ("nat.relays", needs_network && nat.relays != Relays::Off),
-        ("relay_service", desired.relay_service.is_some()),
-        ("metrics", desired.metrics.is_some()),
-    ];
-    let keys: Vec<_> = keys.into_iter().filter(|(_, asked_for)| *asked_for).map(|(key, _)| key).collect();
-    if !keys.is_empty() {
-        tracing::warn!(?keys, "not built yet: these keys have no effect");
-    }
 }
 
 /// The peers to show: those that the file names and those with live streams, not strangers, and not oneself.

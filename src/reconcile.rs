@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::run::Run;
+use self::run::{Retired, Run};
 use crate::{
     node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
@@ -57,8 +57,8 @@ struct Books {
 
 struct Owner {
     name: TunnelName,
-    /// As it was declared when it was retired; `None` while it is not.
-    retired: Option<Tunnel>,
+    /// `None` while it is not retired.
+    retired: Option<Retired>,
 }
 
 impl Reconciler {
@@ -106,6 +106,7 @@ impl Reconciler {
             run.retry_at = Some(Instant::now());
         }
         self.carry_out(steps).await;
+        self.cut_who_lost_the_right().await;
         // After the plan, which may have freed what they wait for.
         self.retry().await;
         self.follow_node().await;
@@ -128,11 +129,14 @@ impl Reconciler {
         let mut sockets = HashMap::new();
         let mut postponed = Vec::new();
         for step in &steps {
-            let (Step::Start { name, tunnel: Tunnel::Forward(forward), socket }
-            | Step::Change { name, tunnel: Tunnel::Forward(forward), socket }) = step
+            let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
+            | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
             else {
                 continue;
             };
+            if !is_built(tunnel) {
+                continue;
+            }
             let bound = match socket {
                 SocketFrom::Nowhere => continue,
                 SocketFrom::HandOver(from) => match self.runs.get(from).and_then(|run| run.socket.clone()) {
@@ -201,6 +205,11 @@ impl Reconciler {
         socket: Option<Option<Result<Arc<Socket>, BindError>>>,
     ) {
         let Some(run) = self.runs.get_mut(name) else { return };
+        if is_built(&run.tunnel) != is_built(&tunnel) {
+            // Only one of the two has a task, so that there is nothing to go on with.
+            self.retire(name, self.declared.node.drain_timeout).await;
+            return self.start(name.clone(), tunnel, socket.flatten()).await;
+        }
         run.tunnel = tunnel;
         match socket {
             Some(Some(socket)) => run.set_socket(socket).await,
@@ -211,10 +220,20 @@ impl Reconciler {
 
     async fn retire(&mut self, name: &TunnelName, drain: Duration) {
         let Some(run) = self.runs.remove(name) else { return };
-        if let Some(owner) = run.task.and_then(|task| self.owners.get_mut(&task)) {
-            owner.retired = Some(run.tunnel.clone());
+        let task = run.task;
+        let retired = run.retire(Instant::now() + drain).await;
+        if let Some(owner) = task.and_then(|task| self.owners.get_mut(&task)) {
+            owner.retired = Some(retired);
         }
-        run.retire(Instant::now() + drain).await;
+    }
+
+    /// Has tunnels that drain follow the `allow` of the tunnel that has their name now, if it is one that has any.
+    async fn cut_who_lost_the_right(&self) {
+        for Owner { name, retired } in self.owners.values() {
+            if let (Some(retired), Some(Tunnel::Listen(successor))) = (retired, self.declared.tunnels.get(name)) {
+                retired.follow(successor).await;
+            }
+        }
     }
 
     async fn bind_again(&mut self, name: &TunnelName) {
@@ -327,7 +346,7 @@ impl Reconciler {
 
     fn publish(&self) {
         let declared = self.runs.iter().map(|(name, run)| self.tunnel_status(name, &run.tunnel, Some(run)));
-        let drains = self.owners.values().filter_map(|owner| Some((&owner.name, owner.retired.as_ref()?)));
+        let drains = self.owners.values().filter_map(|owner| Some((&owner.name, &owner.retired.as_ref()?.tunnel)));
         let drains: BTreeMap<_, _> = drains.filter(|(name, _)| !self.runs.contains_key(*name)).collect();
         let draining = drains.into_iter().map(|(name, tunnel)| self.tunnel_status(name, tunnel, None));
         let tunnels: Vec<_> = declared.chain(draining).collect();

@@ -45,7 +45,8 @@ pub fn not_built(tunnel: &Tunnel) -> Option<&'static str> {
 
 /// What a tunnel's task can be told. `S` is what it works with.
 pub enum Command<S> {
-    /// Use this from the next stream on.
+    /// Use this from the next stream on. A tunnel that has retired takes no more streams, but cuts those that its
+    /// successor does not allow.
     Configure(S, Done),
     /// Take no new streams; let go of the socket or the protocol, and end with the last stream or at the deadline.
     Retire { deadline: Instant, done: Done },

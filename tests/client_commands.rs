@@ -193,3 +193,42 @@ async fn a_key_is_made_once_and_only_when_asked_for() {
     assert_eq!(machine.run(&["id", "-c", config, "--create"]).await, made);
     assert_eq!(machine.run(&["id", "-c", "/no/such/file"]).await.exit, Some(66));
 }
+
+#[tokio::test]
+async fn what_a_file_says_cannot_steer_the_terminal_of_whoever_asks() {
+    let machine = Machine::new();
+    let config = machine.root.join("p2ptun.toml");
+    fs::write(&config, "[node]\nidentity = \"/no/\\u001b[31mred\\u009b\\u202e.key\"\n").unwrap();
+    let config = config.to_str().unwrap();
+    for arguments in [&["id", "-c", config][..], &["check", config, "--print"]] {
+        let Said { out, err, .. } = machine.run(arguments).await;
+        let shown = out + &err;
+        assert!(shown.contains("red"), "{shown:?}");
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_variable_names_nothing() {
+    let machine = Machine::new();
+    let service = serve(&machine.root.join("control.sock"));
+    let mut command = machine.command(&["id"]);
+    command.env("P2PTUN_SOCKET", "").env("P2PTUN_CONFIG", "");
+    assert_eq!(Said::from(command.output().await.unwrap()), said(0, &service.peer_id(), ""));
+    assert_eq!(machine.run(&["check", "--config", ""]).await.exit, Some(64));
+}
+
+#[tokio::test]
+async fn the_id_of_a_named_file_does_not_depend_on_a_socket_in_the_environment() {
+    let machine = Machine::new();
+    let socket = machine.root.join("control.sock");
+    let service = serve(&socket);
+    let (config, key) = (machine.root.join("other.toml"), machine.root.join("other.key"));
+    fs::write(&config, format!("[node]\nidentity = {key:?}\n")).unwrap();
+    let id = format!("{}\n", identity::create(&key).unwrap());
+    let mut command = machine.command(&["id", "-c", config.to_str().unwrap()]);
+    assert_eq!(Said::from(command.env("P2PTUN_SOCKET", &socket).output().await.unwrap()), said(0, &id, ""));
+    let of_the_service =
+        machine.run(&["id", "-c", config.to_str().unwrap(), "--socket", socket.to_str().unwrap()]).await;
+    assert_eq!(of_the_service, said(0, &service.peer_id(), ""));
+}

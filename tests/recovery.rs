@@ -180,10 +180,13 @@ async fn a_second_signal_ends_the_service_at_once(transport: Transport) {
     })
     .await;
     soon("an echo", ping(&mut live)).await.unwrap();
+    let reload = pair.client.reload().await;
+    assert_eq!(reload.status.code(), Some(69), "a service that stops has not refused the file: {reload:?}");
     pair.client.signal(Signal::SIGTERM);
     let status = pair.client.exit_within(Duration::from_secs(5)).await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(ending(&mut live).await, (vec![], Ending::Reset));
+    assert!(!pair.client.socket().exists(), "no socket is left behind");
 }
 
 async fn a_peer_that_a_forward_names_is_kept_connected(transport: Transport) {

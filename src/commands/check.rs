@@ -26,7 +26,7 @@ pub struct Check {
 
 impl Check {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let path = config::default_path(self.file.as_deref().or(global.config.as_deref()));
+        let path = config::default_path(self.file.as_deref().or(global.config().as_deref()));
         match config::load(&path) {
             Ok(loaded) => {
                 show(&loaded.warnings);

@@ -7,10 +7,32 @@ use clap::Args;
 /// Options that every command understands.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// The configuration file [default: /etc/p2ptun.toml]
-    #[arg(short, long, global = true, env = "P2PTUN_CONFIG", value_name = "PATH")]
-    pub config: Option<PathBuf>,
-    /// The control socket of the service [default: see p2ptun(1)]
-    #[arg(long, global = true, env = "P2PTUN_SOCKET", value_name = "PATH")]
-    pub socket: Option<PathBuf>,
+    /// The configuration file [env: P2PTUN_CONFIG] [default: /etc/p2ptun.toml]
+    #[arg(short, long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// The control socket of the service [env: P2PTUN_SOCKET] [default: see p2ptun(1)]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Global {
+    /// The configuration file, if one is named.
+    pub fn config(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| variable("P2PTUN_CONFIG"))
+    }
+
+    /// The control socket, if one is named.
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| variable("P2PTUN_SOCKET"))
+    }
+
+    /// Whether the command line itself names the control socket.
+    pub fn is_socket_given(&self) -> bool {
+        self.socket.is_some()
+    }
+}
+
+/// The path in the variable `name`. An empty one, as an environment file may hold it, names nothing.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -28,7 +28,7 @@ pub struct Id {
 
 impl Id {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let client = Client::new(global.socket.as_deref());
+        let client = Client::new(global.socket().as_deref());
         if !self.addresses || self.create {
             let id = self.peer_id(global, &client)?;
             if !self.addresses {
@@ -43,14 +43,14 @@ impl Id {
     }
 
     fn peer_id(&self, global: &Global, client: &Client) -> Result<PeerId, Failure> {
-        match (&global.config, &global.socket) {
-            (Some(file), None) => self.of_key(&identity_path(file)?),
-            (_, socket) => match ask(async { Ok::<_, Failure>(client.status().await) })? {
-                Ok(status) => Ok(status.peer_id),
-                // The service that somebody named by its socket need not be the one with the default key.
-                Err(ClientError::NoService(_)) if socket.is_none() => self.of_key(&identity::default_path()?),
-                Err(error) => Err(error.into()),
-            },
+        if let Some(file) = global.config().filter(|_| !global.is_socket_given()) {
+            return self.of_key(&identity_path(&file)?);
+        }
+        match ask(async { Ok::<_, Failure>(client.status().await) })? {
+            Ok(status) => Ok(status.peer_id),
+            // The service that somebody named by its socket need not be the one with the default key.
+            Err(ClientError::NoService(_)) if global.socket().is_none() => self.of_key(&identity::default_path()?),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -63,6 +63,7 @@ impl From<ClientError> for Failure {
             ClientError::NoService(_)
             | ClientError::NoAnswer { .. }
             | ClientError::BrokenOff { .. }
+            | ClientError::NotDone { .. }
             | ClientError::Unexpected { .. } => Exit::Unavailable,
             ClientError::NoAccess { .. } => Exit::Permission,
             ClientError::Refused(_) => Exit::Config,

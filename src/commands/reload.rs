@@ -22,7 +22,7 @@ pub struct Reload {}
 
 impl Reload {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let applied = ask(Client::new(global.socket.as_deref()).reload())?;
+        let applied = ask(Client::new(global.socket().as_deref()).reload())?;
         print(&changes(&applied))?;
         // The exit code is that of the reload, which succeeded, whether or not anyone reads this.
         let _ = anstream::stderr().write_all(failures(&applied).as_bytes());

@@ -1,5 +1,7 @@
 //! `p2ptun run`: the service, in the foreground.
 
+use std::time::Duration;
+
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -21,7 +23,7 @@ impl Run {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
         log::to_stderr("info");
         raise_file_limit();
-        let options = Options { config: config::default_path(global.config.as_deref()), socket: global.socket.clone() };
+        let options = Options { config: config::default_path(global.config().as_deref()), socket: global.socket() };
         serve(async {
             let daemon = Daemon::start(options).await?;
             tracing::info!(socket = ?daemon.socket(), "ready");
@@ -30,11 +32,15 @@ impl Run {
     }
 }
 
-/// Runs a service to its end. What its tasks hold by then is dropped, and streams that are open reset.
+/// How long tasks may take to let go of what they hold. Only a name that is being resolved takes any time.
+const LET_GO_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Runs a service to its end. What its tasks hold by then is dropped: streams that are open are reset, and the files of
+/// unix sockets removed.
 pub(super) fn serve(service: impl Future<Output = Result<(), Failure>>) -> Result<Exit, Failure> {
     let runtime = Runtime::new().map_err(|error| Failure::new(Exit::Os, format!("can't start: {error}")))?;
     let outcome = runtime.block_on(service);
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(LET_GO_TIMEOUT);
     outcome.map(|()| Exit::Ok)
 }
 

@@ -3,7 +3,10 @@
 use clap::Args;
 use serde::Deserialize;
 
-use super::{ask::ask, terminal::print};
+use super::{
+    ask::ask,
+    terminal::{clean_json, print},
+};
 use crate::{
     commands::{
         global::Global,
@@ -27,9 +30,9 @@ pub struct Status {
 
 impl Status {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let json = ask(Client::new(global.socket.as_deref()).status_json())?;
+        let json = ask(Client::new(global.socket().as_deref()).status_json())?;
         if self.json {
-            print(&format!("{json:#}\n"))?;
+            print(&clean_json(&format!("{json:#}\n")))?;
         } else {
             print(&table::render(&understand(&json)?))?;
         }

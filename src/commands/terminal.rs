@@ -21,15 +21,27 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// [`clean`] line by line, each line but the first behind `indent`.
-pub(super) fn clean_lines(text: &str, indent: &str) -> String {
+pub fn clean_lines(text: &str, indent: &str) -> String {
     let lines: Vec<String> = text.lines().map(clean).collect();
     lines.join(&format!("\n{indent}"))
+}
+
+/// JSON as it is, but for what a terminal would act on, which is written as JSON's escapes. Only strings hold any.
+pub(super) fn clean_json(json: &str) -> String {
+    let mut clean = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if c != '\n' && acts_on_terminals(c) => clean.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => clean.push(c),
+        }
+    }
+    clean
 }
 
 fn acts_on_terminals(c: char) -> bool {
     // Besides control characters, those that turn the direction of what follows or cannot be seen.
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -40,5 +52,9 @@ mod tests {
     fn text_of_strangers_cannot_steer_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\r\n\u{202e}ü✓"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}\u{fffd}ü✓");
         assert_eq!(clean_lines("one\ntwo\x07", "  "), "one\n  two\u{fffd}");
+        let json = serde_json::json!({ "path": "a\u{9b}\u{202e}\x1b\nü" });
+        let shown = clean_json(&format!("{json:#}"));
+        assert!(!shown.contains(|c| c != '\n' && acts_on_terminals(c)), "{shown:?}");
+        assert_eq!(shown.parse::<serde_json::Value>().unwrap(), json);
     }
 }

@@ -27,7 +27,7 @@ const MAX_UNIX_PATH: usize = 107;
 /// # Ok::<(), p2ptun::config::Wrong>(())
 /// ```
 pub fn target(text: &str) -> Result<Endpoint, Wrong> {
-    let target = local(text)?;
+    let target = local(text).map(canonical)?;
     match &target {
         Endpoint::Tcp(HostPort { port: 0, .. }) | Endpoint::Udp(HostPort { port: 0, .. }) => {
             Err(Wrong::new("nothing can be reached at port 0").help("write the port of the service"))
@@ -44,7 +44,7 @@ pub fn bind(text: &str) -> Result<Endpoint, Wrong> {
             .help("every IPv4 address is 0.0.0.0, every IPv6 address [::]")
             .instead(toml_string(&every)));
     }
-    local(text)
+    local(text).map(canonical)
 }
 
 /// Reads the TCP address that a gateway, a socks proxy or the metrics listen on.
@@ -63,6 +63,19 @@ pub(super) fn is_loopback(address: &HostPort) -> bool {
     match &address.host {
         Host::Ip(ip) => ip.to_canonical().is_loopback(),
         Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// An IPv4 address that is written as an IPv6 one is served by a socket of IPv4.
+fn canonical(endpoint: Endpoint) -> Endpoint {
+    let plain = |HostPort { host, port }| match host {
+        Host::Ip(ip) => HostPort { host: Host::Ip(ip.to_canonical()), port },
+        name => HostPort { host: name, port },
+    };
+    match endpoint {
+        Endpoint::Tcp(address) => Endpoint::Tcp(plain(address)),
+        Endpoint::Udp(address) => Endpoint::Udp(plain(address)),
+        unix => unix,
     }
 }
 
@@ -190,6 +203,7 @@ mod tests {
     fn every_way_to_write_a_local_address_is_read() {
         assert_eq!(shown("127.0.0.1:22"), "127.0.0.1:22");
         assert_eq!(shown("[::1]:0"), "[::1]:0");
+        assert_eq!(shown("[::ffff:127.0.0.1]:22"), "127.0.0.1:22");
         assert_eq!(shown("db.example.org:5432"), "db.example.org:5432");
         assert_eq!(shown("/ip4/127.0.0.1/tcp/80"), "127.0.0.1:80");
         assert_eq!(shown("/ip6/::1/udp/53"), "udp:[::1]:53");

@@ -47,9 +47,20 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// `text` as a TOML string.
+/// `text` as a TOML string, harmful characters written as TOML's escapes.
 pub(super) fn toml_string(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    if !text.contains(is_harmful) {
+        return toml::Value::from(text).to_string();
+    }
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if is_harmful(c) => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
 }
 
 #[cfg(test)]
@@ -73,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_toml_string_reads_back_as_what_it_was() {
-        for text in ["plain", "with \"quotes\"", "back\\slash", "new\nline", "\u{1b}"] {
+        for text in ["plain", "with \"quotes\"", "back\\slash", "new\nline", "\u{1b}", "\\\"\u{9b}\u{202e}'ä"] {
+            assert!(!toml_string(text).contains(is_harmful), "{text:?}");
             let table: toml::Table = format!("x = {}", toml_string(text)).parse().unwrap();
             assert_eq!(table["x"].as_str(), Some(text));
         }

@@ -49,6 +49,8 @@ pub enum ClientError {
     BrokenOff { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error("the service at {} gave an answer that makes no sense here: {what}", path.display())]
     Unexpected { path: PathBuf, what: String },
+    #[error("the service at {} did not do it: {why}", path.display())]
+    NotDone { path: PathBuf, why: String },
     #[error("the configuration was refused, and the set in force stays:\n{0}")]
     Refused(String),
     #[error("there is no stream {0}; `p2ptun streams` lists those that are live")]
@@ -102,6 +104,9 @@ impl Client {
         let answer = self.ask(Method::POST, "/v1/reload", RELOAD_DEADLINE + DEADLINE).await?;
         match answer.status {
             StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::Refused(answer.error())),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Err(ClientError::NotDone { why: answer.error(), path: answer.path })
+            }
             _ => answer.json(),
         }
     }

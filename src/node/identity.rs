@@ -63,7 +63,7 @@ pub enum IdentityError {
          name a file as `identity` in [node]"
     )]
     NoPlace,
-    #[error("no identity at {}; `p2ptun id --create` makes one", .0.display())]
+    #[error("no identity at {}; `p2ptun id --create`, with the options given here, makes one", .0.display())]
     Missing(PathBuf),
     #[error("cannot read the identity {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },

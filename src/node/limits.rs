@@ -1,19 +1,23 @@
 //! Bounds on the connections that strangers can cause. Peers that the configuration names are hardly bounded.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use futures::FutureExt;
 use libp2p::{
     core::{Endpoint, transport::PortUse},
     swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
-        ToSwarm, dummy,
+        CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm, dummy,
     },
 };
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::streams::Offers;
 use crate::spec::{Multiaddr, PeerId};
@@ -21,7 +25,10 @@ use crate::spec::{Multiaddr, PeerId};
 /// Connections that have not yet shown who they are.
 const MAX_PENDING: usize = 256;
 /// Connections of strangers, where nothing is offered to anyone: enough to be told so.
-const MAX_STRANGERS: usize = 64;
+const MAX_STRANGERS: usize = 16;
+/// How long a peer to which nothing is offered may stay. Being told so takes a round trip; streams that negotiate for
+/// ever take memory.
+const WELCOME: Duration = Duration::from_secs(20);
 /// Connections of strangers, where something is.
 const MAX_GUESTS: usize = 1_024;
 const MAX_PER_STRANGER: usize = 4;
@@ -41,11 +48,32 @@ pub struct Limits {
     offers: Arc<Offers>,
     pending: HashSet<ConnectionId>,
     inbound: HashMap<PeerId, HashSet<ConnectionId>>,
+    /// Connections of peers that nobody knew when they came, the oldest first.
+    unknown: VecDeque<(Instant, PeerId, ConnectionId)>,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Limits {
+    /// Must be called within a tokio runtime.
     pub fn new(offers: Arc<Offers>) -> Self {
-        Self { offers, pending: HashSet::new(), inbound: HashMap::new() }
+        let (pending, inbound, unknown) = (HashSet::new(), HashMap::new(), VecDeque::new());
+        Self { offers, pending, inbound, unknown, timer: Box::pin(sleep_until(Instant::now())) }
+    }
+
+    /// The next connection that has outstayed its welcome.
+    fn poll_unwelcome(&mut self, cx: &mut Context<'_>) -> Poll<(PeerId, ConnectionId)> {
+        while let Some((since, peer, id)) = self.unknown.front().copied() {
+            if self.timer.deadline() != since + WELCOME {
+                self.timer.as_mut().reset(since + WELCOME);
+            }
+            ready!(self.timer.poll_unpin(cx));
+            self.unknown.pop_front();
+            let is_open = self.inbound.get(&peer).is_some_and(|connections| connections.contains(&id));
+            if is_open && !self.offers.is_known(&peer) && self.offers.protocols_for(&peer).is_empty() {
+                return Poll::Ready((peer, id));
+            }
+        }
+        Poll::Pending
     }
 
     fn check(&self, peer: &PeerId) -> Result<(), TooMany> {
@@ -93,6 +121,9 @@ impl NetworkBehaviour for Limits {
         self.pending.remove(&id);
         self.check(&peer).map_err(ConnectionDenied::new)?;
         self.inbound.entry(peer).or_default().insert(id);
+        if !self.offers.is_known(&peer) {
+            self.unknown.push_back((Instant::now(), peer, id));
+        }
         Ok(dummy::ConnectionHandler)
     }
 
@@ -129,13 +160,16 @@ impl NetworkBehaviour for Limits {
         match event {}
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        Poll::Pending
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        let (peer_id, id) = ready!(self.poll_unwelcome(cx));
+        Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::future::poll_fn;
+
     use super::*;
     use crate::spec::{Allow, StreamProtocol};
 
@@ -145,8 +179,8 @@ mod tests {
         limits.handle_established_inbound_connection(id, peer, &nowhere, &nowhere).map(drop)
     }
 
-    #[test]
-    fn strangers_are_few_unless_something_is_offered_to_anyone_and_never_crowd_out_a_known_peer() {
+    #[tokio::test]
+    async fn strangers_are_few_unless_something_is_offered_to_anyone_and_never_crowd_out_a_known_peer() {
         let offers = Arc::<Offers>::default();
         let mut limits = Limits::new(offers.clone());
         let friend = PeerId::random();
@@ -160,13 +194,30 @@ mod tests {
         connect(&mut limits, 1002, PeerId::random()).unwrap();
     }
 
-    #[test]
-    fn one_stranger_has_few_connections() {
+    #[tokio::test]
+    async fn one_stranger_has_few_connections() {
         let mut limits = Limits::new(Arc::default());
         let stranger = PeerId::random();
         for id in 0..MAX_PER_STRANGER {
             connect(&mut limits, id, stranger).unwrap();
         }
         assert!(connect(&mut limits, 10, stranger).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_offered_nothing_is_shown_the_door_and_a_guest_is_not() {
+        let offers = Arc::<Offers>::default();
+        let mut limits = Limits::new(offers.clone());
+        let (stranger, guest, gone) = (PeerId::random(), PeerId::random(), PeerId::random());
+        for (id, peer) in [gone, guest, stranger].into_iter().enumerate() {
+            connect(&mut limits, id, peer).unwrap();
+        }
+        limits.inbound.remove(&gone);
+        let _offering = offers.offer(StreamProtocol::new("/x/web"), Allow::Peers([guest].into()));
+        let come = Instant::now();
+        let unwelcome = poll_fn(|cx| limits.poll_unwelcome(cx)).await;
+        assert_eq!(unwelcome, (stranger, ConnectionId::new_unchecked(2)));
+        assert_eq!(come.elapsed(), WELCOME);
+        assert!(poll_fn(|cx| limits.poll_unwelcome(cx)).now_or_never().is_none());
     }
 }

@@ -23,10 +23,11 @@ const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that the far end may have open on one QUIC connection.
 const QUIC_STREAMS: u32 = 4_096;
 
-/// Bytes that may lie unread on one QUIC stream, and on one connection. With libp2p's defaults, two streams that
-/// nobody reads stop every other stream of the connection.
-const QUIC_STREAM_WINDOW: u32 = 4 << 20;
-const QUIC_CONNECTION_WINDOW: u32 = 512 << 20;
+/// Bytes that may lie unread on one QUIC stream, and on one connection: as many streams as the one goes into the other
+/// may be left unread before they stop every other stream of the connection (two, with libp2p's defaults). It is also
+/// what one stranger's connection can make this node hold, for the limits are agreed on before anybody knows who it is.
+const QUIC_STREAM_WINDOW: u32 = 1 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// Streams of one yamux connection, beyond which the stock muxer ends it; see `streams::MAX_LIVE`. The window of every
 /// *possible* stream is set aside, so a larger number would leave nothing for windows to grow.

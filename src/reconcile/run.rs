@@ -54,8 +54,8 @@ enum Control {
 impl Run {
     /// Starts the tunnel's task. A forward serves once it has been [given a socket](Run::set_socket).
     pub fn new(scope: Scope, tunnel: Tunnel, node: &Node, tasks: &mut JoinSet<()>) -> Self {
-        let scope = Arc::new(scope);
         let name = scope.name.clone();
+        let scope = Arc::new(scope);
         let offline = node.offline().map(str::to_owned);
         let mut error = not_built(&tunnel).map(str::to_owned);
         let (task, control) = match &tunnel {
@@ -100,6 +100,9 @@ impl Run {
     pub async fn set_socket(&mut self, bound: Result<Arc<Socket>, BindError>) {
         match bound {
             Ok(socket) => {
+                if self.retry_at.is_some() {
+                    tracing::info!(tunnel = %self.name, bind = socket.bound(), "the tunnel is up");
+                }
                 self.socket = Some(socket);
                 self.error.clone_from(&self.offline);
                 self.retry_at = None;
@@ -144,15 +147,36 @@ impl Run {
     }
 
     /// Has the task take no new streams and end by `deadline`. Returns when its socket and its protocol are free.
-    pub async fn retire(self, deadline: Instant) {
+    pub async fn retire(self, deadline: Instant) -> Retired {
         let (done, finished) = Done::new();
-        let sent = match self.control {
+        let sent = match &self.control {
             Control::Listen(control) => control.send(Command::Retire { deadline, done }).await.is_ok(),
             Control::Forward(control) => control.send(Command::Retire { deadline, done }).await.is_ok(),
             Control::NotBuilt => false,
         };
         drop(self.socket);
         if sent {
+            let _ = finished.await;
+        }
+        Retired { tunnel: self.tunnel, control: self.control }
+    }
+}
+
+/// A tunnel that takes no new streams, and drains.
+pub struct Retired {
+    /// As it was declared last.
+    pub tunnel: Tunnel,
+    control: Control,
+}
+
+impl Retired {
+    /// Cuts the streams of peers that `successor`, which has the same name, does not allow: who has lost the right
+    /// does not keep it for as long as a drain takes.
+    pub async fn follow(&self, successor: &Listen) {
+        let Control::Listen(control) = &self.control else { return };
+        let (done, finished) = Done::new();
+        if control.send(Command::Configure(Arc::new(successor.clone()), done)).await.is_ok() {
+            // Fails where the last stream has ended meanwhile.
             let _ = finished.await;
         }
     }

@@ -208,3 +208,62 @@ async fn one_peer_may_be_offered_a_thousand_tunnels_and_still_gets_an_identify_m
     let identified = view.wait_for(|view| view.peers.get(&far_id).is_some_and(|peer| peer.agent.is_some()));
     timeout(PATIENCE, identified).await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_that_becomes_one_that_is_built_works_and_the_other_way_round_says_what_it_lacks() {
+    let mut tasks = JoinSet::new();
+    let service = echo_server(&mut tasks).await;
+    let mut node = TestNode::new();
+    let own = node.node.peer_id();
+    let over_tcp = || {
+        let allow = Allow::Peers(BTreeSet::new());
+        vec![("echo", listen("/x/echo", service, allow)), ("own", forward("/x/echo", any_port(), own, vec![]))]
+    };
+    let over_udp = || {
+        let mut tunnels = over_tcp();
+        for (_, tunnel) in &mut tunnels {
+            match tunnel {
+                Tunnel::Listen(listen) => listen.target = Endpoint::Udp(service.into()),
+                Tunnel::Forward(forward) => forward.bind = Bind::Udp(any_port().into()),
+                _ => unreachable!(),
+            }
+        }
+        tunnels
+    };
+    for _ in 0..2 {
+        let applied = node.apply(TCP, over_udp()).await;
+        let errors: Vec<_> = applied.failed.iter().map(|failed| failed.error.as_str()).collect();
+        assert_eq!(errors, ["not built yet: udp targets", "not built yet: udp binds"]);
+        assert!(node.reconciler.runs.values().all(|run| run.retry_at.is_none()), "nothing to try again");
+        let applied = node.apply(TCP, over_tcp()).await;
+        assert_eq!((applied.changed.len(), applied.failed), (2, vec![]));
+        let bound = node.status("own").bind.unwrap().parse().unwrap();
+        assert!(timeout(PATIENCE, echo(bound, vec![7; 1000])).await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_loses_the_right_is_cut_also_where_its_stream_drains() {
+    let mut tasks = JoinSet::new();
+    let (near, mut far, bound) = pair(TCP, &mut tasks).await;
+    let service = echo_server(&mut tasks).await;
+    let friends = Allow::Peers([near.node.peer_id()].into());
+    let stream = async || {
+        let mut stream = TcpStream::connect(bound).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        stream
+    };
+
+    let mut drains = stream().await;
+    far.apply(TCP, vec![("echo", listen("/x/other", service, friends.clone()))]).await;
+    drains.write_all(b"y").await.unwrap();
+    assert_eq!(drains.read_u8().await.unwrap(), b'y', "another protocol alone cuts nothing");
+    far.apply(TCP, vec![("echo", listen("/x/other", service, Allow::Peers(BTreeSet::new())))]).await;
+    timeout(PATIENCE, drains.read_u8()).await.unwrap().unwrap_err();
+
+    far.apply(TCP, vec![("echo", listen("/x/echo", service, friends))]).await;
+    let mut in_one_edit = stream().await;
+    far.apply(TCP, vec![("echo", listen("/x/third", service, Allow::Peers(BTreeSet::new())))]).await;
+    timeout(PATIENCE, in_one_edit.read_u8()).await.unwrap().unwrap_err();
+}

@@ -59,7 +59,8 @@ impl ForwardTunnel {
                         // Its port is free from here on.
                         drop(self.setup);
                         done.finished();
-                        return self.streams.drain(deadline).await;
+                        self.streams.begin_drain();
+                        return self.streams.drained(deadline).await;
                     }
                     None => return,
                 },

@@ -46,7 +46,7 @@ impl ListenTunnel {
                     Some(Command::Retire { deadline, done }) => {
                         drop(self.offering);
                         done.finished();
-                        return self.streams.drain(deadline).await;
+                        return drain(self.streams, self.own, deadline, commands).await;
                     }
                     None => return,
                 },
@@ -77,6 +77,25 @@ impl ListenTunnel {
         let cut = CancellationToken::new();
         let stream = carry(self.scope.clone(), listen.clone(), inbound, cut.clone());
         self.streams.spawn(Some(peer), cut, stream);
+    }
+}
+
+/// Lets streams end until `deadline`, but not those of a peer that the tunnel's successor no longer allows.
+async fn drain(
+    mut streams: StreamSet,
+    own: PeerId,
+    deadline: Instant,
+    mut commands: mpsc::Receiver<Command<Arc<Listen>>>,
+) {
+    streams.begin_drain();
+    loop {
+        tokio::select! {
+            () = streams.drained(deadline) => return,
+            Some(command) = commands.recv() => if let Command::Configure(successor, done) = command {
+                streams.cut_unless(|peer| *peer == own || successor.allow.allows(peer));
+                done.finished();
+            },
+        }
     }
 }
 

@@ -6,17 +6,24 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    time::timeout,
+};
 
 use super::endpoint::{Local, resolve};
 use crate::spec::{Bind, HostPort};
 
 /// Clients that may wait to be accepted; the kernel caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4_096;
+
+/// How long to wait for the addresses of a name. One for this machine is in `/etc/hosts`, as a rule.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +57,7 @@ pub struct Socket {
 
 enum Listener {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    Unix { listener: UnixListener, file: SocketFile },
 }
 
 impl Socket {
@@ -82,9 +89,11 @@ impl Socket {
 
     /// Gives a unix socket the mode and group that `bind` asks for, when only those have changed.
     pub fn set_access(&self, bind: &Bind) -> Result<(), BindError> {
-        match bind {
-            Bind::Unix { path, mode, group } => set_access(path, *mode, group.as_deref()),
-            Bind::Tcp(_) | Bind::Udp(_) => Ok(()),
+        match (bind, &self.listener) {
+            (Bind::Unix { path, mode, group }, Listener::Unix { file, .. }) => {
+                set_access(path, *mode, group.as_deref(), file.group)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -99,13 +108,19 @@ impl Socket {
 
 async fn bind_tcp(address: &HostPort) -> io::Result<TcpListener> {
     let mut last = None;
-    for address in resolve(address).await? {
+    // Whoever binds is the one loop of the service, which has signals and other tunnels to attend to.
+    let addresses = timeout(RESOLVE_TIMEOUT, resolve(address)).await.unwrap_or_else(|_| Err(no_name_server()))?;
+    for address in addresses {
         match listen_tcp(address) {
             Ok(listener) => return Ok(listener),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::Error::other("the name stands for no address")))
+}
+
+fn no_name_server() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no name server says in time what the name stands for")
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -129,10 +144,10 @@ fn bind_unix(path: &Path, mode: u32, group: Option<&str>) -> Result<Listener, Bi
     socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
     let file = SocketFile::new(path).map_err(failed)?;
     // Before it listens, so that at no time can anyone connect who may not.
-    set_access(path, mode, group)?;
+    set_access(path, mode, group, file.group)?;
     socket.listen(BACKLOG).map_err(failed)?;
     let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
-    Ok(Listener::Unix { listener, _file: file })
+    Ok(Listener::Unix { listener, file })
 }
 
 /// A socket file outlives the process that made it, and stands in the way for ever. One that nobody serves is removed.
@@ -152,8 +167,12 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-fn set_access(path: &Path, mode: u32, group: Option<&str>) -> Result<(), BindError> {
+/// `own_group`: the group that the file gets where no other is named.
+fn set_access(path: &Path, mode: u32, group: Option<&str>, own_group: u32) -> Result<(), BindError> {
     let failed = |source| BindError::Bind { bind: format!("unix:{}", path.display()), source };
+    if group.is_none() && std::fs::symlink_metadata(path).map_err(failed)?.gid() != own_group {
+        std::os::unix::fs::chown(path, None, Some(own_group)).map_err(failed)?;
+    }
     if let Some(name) = group {
         let failed = |reason: String| BindError::Group { path: path.to_owned(), group: name.to_owned(), reason };
         let group = Group::from_name(name).map_err(|error| failed(error.to_string()))?;
@@ -167,11 +186,14 @@ fn set_access(path: &Path, mode: u32, group: Option<&str>) -> Result<(), BindErr
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+    /// The group that it was made with.
+    group: u32,
 }
 
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { inode: inode(path)?, path: path.to_owned() })
+        let group = std::fs::symlink_metadata(path)?.gid();
+        Ok(Self { inode: inode(path)?, path: path.to_owned(), group })
     }
 }
 
@@ -220,6 +242,27 @@ mod tests {
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(Socket::bind(&unix(&path)).await, Err(BindError::NotASocket(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_socket_gets_its_group_back_when_none_is_named_any_more() {
+        let Some(other) = nix::unistd::getgroups()
+            .unwrap()
+            .into_iter()
+            .chain([1.into()])
+            .find(|gid| *gid != nix::unistd::getegid() && (nix::unistd::geteuid().is_root() || gid.as_raw() != 1))
+        else {
+            return; // A user of one group can't give a file to another.
+        };
+        let Some(name) = Group::from_gid(other).unwrap().map(|group| group.name) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let socket = Socket::bind(&unix(&path)).await.unwrap();
+        let own = std::fs::metadata(&path).unwrap().gid();
+        socket.set_access(&Bind::Unix { path: path.clone(), mode: 0o660, group: Some(name) }).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().gid(), other.as_raw());
+        socket.set_access(&unix(&path)).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().gid(), own);
     }
 
     #[tokio::test]

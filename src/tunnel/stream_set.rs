@@ -129,12 +129,17 @@ impl StreamSet {
         }
     }
 
-    /// Lets the streams end by themselves until `deadline`, then resets what is left.
-    pub async fn drain(mut self, deadline: Instant) {
+    /// Counts the live streams as draining from here on. No more may be spawned.
+    pub fn begin_drain(&mut self) {
         let live = self.entries.len() as u64;
         self.draining = true;
         self.scope.counters.streams.subtract(live);
         self.scope.counters.draining_streams.add(live);
+    }
+
+    /// Lets the streams end by themselves until `deadline`; what is left then is reset when the set is dropped.
+    /// Cancel-safe.
+    pub async fn drained(&mut self, deadline: Instant) {
         while !self.entries.is_empty() {
             tokio::select! {
                 () = self.reap() => {}
