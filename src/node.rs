@@ -207,7 +207,7 @@ impl Node {
             return Err(OpenError::Offline { reason: reason.clone() });
         }
         let mut waiting = None;
-        let opened = timeout_at(deadline, self.open_over_a_connection(open, &mut waiting)).await;
+        let opened = timeout_at(deadline, self.open_over_a_connection(open, deadline, &mut waiting)).await;
         opened.unwrap_or_else(|_| match waiting.as_ref().and_then(Waiting::failure) {
             Some(reason) => Err(OpenError::Unreachable { reason }),
             None => Err(OpenError::TimedOut),
@@ -223,12 +223,18 @@ impl Node {
         Ok(Opened { stream: near, connection: None })
     }
 
-    async fn open_over_a_connection(&self, open: &Open, waiting: &mut Option<Waiting>) -> Result<Opened, OpenError> {
+    async fn open_over_a_connection(
+        &self,
+        open: &Open,
+        deadline: Instant,
+        waiting: &mut Option<Waiting>,
+    ) -> Result<Opened, OpenError> {
         let mut tried: Vec<ConnectionId> = Vec::new();
         loop {
             if let Some((connection, requests)) = self.connections.best(&open.peer, open.relay, &tried) {
                 let (reply, answer) = oneshot::channel();
-                let request = Request { protocol: open.protocol.clone(), handshake: open.handshake, reply };
+                let (protocol, handshake) = (open.protocol.clone(), open.handshake);
+                let request = Request { protocol, handshake, deadline, reply };
                 // Both fail only where the connection has ended meanwhile.
                 if requests.send(request).await.is_ok() {
                     match answer.await {

@@ -78,13 +78,18 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Counts a connection that was turned away, and keeps the reason for whoever looks. A reason that repeats is
-    /// logged once.
+    /// Counts a connection that was turned away.
     fn refused(&self, reason: String) {
-        if self.last_error.set(Some(reason.clone())) {
-            tracing::warn!(tunnel = %self.name, error = ?reason, "a connection was refused");
-        }
+        // The reason first: who sees the count finds it.
+        self.trouble(reason);
         self.counters.refused.add(1);
+    }
+
+    /// Keeps what went wrong for whoever looks. What repeats is logged once.
+    fn trouble(&self, reason: String) {
+        if self.last_error.set(Some(reason.clone())) {
+            tracing::warn!(tunnel = %self.name, error = ?reason, "a connection failed");
+        }
     }
 
     /// A stream went well: what was wrong before no longer is.

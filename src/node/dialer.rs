@@ -34,20 +34,28 @@ pub struct Dial {
     pub addresses: Vec<Multiaddr>,
 }
 
+/// A connection that ends before this age counts as a failure: a peer that turns us away at once, or that closes what it
+/// has no use for, must not be dialled again ever faster.
+const STEADY: Duration = Duration::from_secs(30);
+
 /// Everybody who may have to be dialled.
 #[derive(Default)]
 pub struct Dialer {
     targets: BTreeMap<PeerId, Target>,
-    /// The peer of each dial that is under way.
-    under_way: HashMap<ConnectionId, PeerId>,
+    /// Since when each peer is connected, whether or not it is a target.
+    connected: HashMap<PeerId, Instant>,
+    /// The peer and the round of each dial that is under way.
+    under_way: HashMap<ConnectionId, (PeerId, u64)>,
+    last_round: u64,
 }
 
 struct Target {
     addresses: Vec<Multiaddr>,
     /// Connected for as long as the configuration says so, and not just while somebody waits.
     kept: bool,
-    connected: bool,
     rounds: Backoff,
+    /// The number of the last round, by which the dials of an earlier one are told apart.
+    round: u64,
     phase: Phase,
     last_error: Option<String>,
 }
@@ -73,7 +81,7 @@ impl Dialer {
             let target = self.targets.entry(peer).or_insert_with(Target::new);
             target.addresses = addresses.get(&peer).cloned().unwrap_or_default();
             target.kept = kept.contains(&peer);
-            if !target.connected {
+            if !self.connected.contains_key(&peer) {
                 target.rounds.reset();
                 match target.phase {
                     Phase::Idle | Phase::Due(_) if target.kept => target.phase = Phase::Due(now),
@@ -87,7 +95,10 @@ impl Dialer {
     /// A local client waits for each of `peers`: dial soon.
     pub fn waited_for(&mut self, peers: impl IntoIterator<Item = PeerId>, now: Instant) {
         for peer in peers {
-            let Some(target) = self.targets.get_mut(&peer).filter(|target| !target.connected) else { continue };
+            if self.connected.contains_key(&peer) {
+                continue;
+            }
+            let Some(target) = self.targets.get_mut(&peer) else { continue };
             match target.phase {
                 Phase::Idle => target.phase = Phase::Due(now),
                 Phase::Due(at) => target.phase = Phase::Due(at.min(now + MAX_PAUSE_WHILE_WAITED_FOR)),
@@ -100,6 +111,10 @@ impl Dialer {
     pub fn due(&mut self, now: Instant) -> Vec<Dial> {
         let mut dials = Vec::new();
         for (&peer, target) in &mut self.targets {
+            if matches!(target.phase, Phase::Due(at) if at <= now) {
+                self.last_round += 1;
+                target.round = self.last_round;
+            }
             let (quic, tcp): (Vec<_>, Vec<_>) = target.addresses.iter().cloned().partition(is_quic);
             let addresses = match target.phase {
                 Phase::Due(at) if at <= now && tcp.is_empty() => {
@@ -129,8 +144,8 @@ impl Dialer {
 
     /// A dial that was [due](Dialer::due) has begun.
     pub fn dialling(&mut self, peer: PeerId, id: ConnectionId) {
-        self.under_way.insert(id, peer);
         if let Some(target) = self.targets.get_mut(&peer) {
+            self.under_way.insert(id, (peer, target.round));
             match &mut target.phase {
                 Phase::Tcp { dials, .. } | Phase::All { dials } => *dials += 1,
                 Phase::Idle | Phase::Due(_) => {}
@@ -139,11 +154,10 @@ impl Dialer {
     }
 
     /// A connection to `peer` stands, whoever dialled it.
-    pub fn connected(&mut self, peer: PeerId, id: ConnectionId) {
+    pub fn connected(&mut self, peer: PeerId, id: ConnectionId, now: Instant) {
         self.under_way.remove(&id);
+        self.connected.entry(peer).or_insert(now);
         if let Some(target) = self.targets.get_mut(&peer) {
-            target.connected = true;
-            target.rounds.reset();
             target.last_error = None;
             target.phase = Phase::Idle;
         }
@@ -151,10 +165,17 @@ impl Dialer {
 
     /// The last connection to `peer` has gone.
     pub fn disconnected(&mut self, peer: PeerId, now: Instant) {
+        let since = self.connected.remove(&peer);
         if let Some(target) = self.targets.get_mut(&peer) {
-            target.connected = false;
             // Jittered, because the far end of a connection that both ends keep redials as well.
-            target.phase = if target.kept { Phase::Due(now + ROUNDS.clone().pause() / 4) } else { Phase::Idle };
+            let pause = match since.is_some_and(|since| since + STEADY <= now) {
+                true => {
+                    target.rounds.reset();
+                    ROUNDS.clone().pause() / 4
+                }
+                false => target.rounds.pause(),
+            };
+            target.phase = if target.kept { Phase::Due(now + pause) } else { Phase::Idle };
         }
     }
 
@@ -166,8 +187,8 @@ impl Dialer {
         waited_for: impl FnOnce(&PeerId) -> bool,
         now: Instant,
     ) -> Option<(PeerId, String)> {
-        let peer = self.under_way.remove(&id)?;
-        let target = self.targets.get_mut(&peer).filter(|target| !target.connected)?;
+        let (peer, round) = self.under_way.remove(&id)?;
+        let target = self.targets.get_mut(&peer).filter(|target| target.round == round)?;
         let reason = match target.last_error.take() {
             Some(earlier) if earlier != reason => format!("{earlier}; {reason}"),
             _ => reason,
@@ -218,14 +239,7 @@ impl Dialer {
 
 impl Target {
     fn new() -> Self {
-        Self {
-            addresses: Vec::new(),
-            kept: false,
-            connected: false,
-            rounds: ROUNDS,
-            phase: Phase::Idle,
-            last_error: None,
-        }
+        Self { addresses: Vec::new(), kept: false, rounds: ROUNDS, round: 0, phase: Phase::Idle, last_error: None }
     }
 }
 
@@ -324,8 +338,9 @@ mod tests {
         let now = Instant::now();
         let (mut dialer, peer) = dialer(&[TCP], true, now);
         let (_, id) = begin(&mut dialer, now, 1).unwrap();
-        dialer.connected(peer, id);
+        dialer.connected(peer, id, now);
         assert_eq!(dialer.next_due(), None);
+        let now = now + STEADY;
         dialer.disconnected(peer, now);
         assert!(dialer.next_due().unwrap() - now <= Duration::from_millis(125));
     }
@@ -340,5 +355,53 @@ mod tests {
         assert_eq!(dialer.next_due(), Some(now));
         dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
         assert_eq!(dialer.next_due(), None);
+    }
+
+    #[test]
+    fn connections_that_die_young_are_not_dialled_again_ever_faster() {
+        let mut now = Instant::now();
+        let (mut dialer, peer) = dialer(&[TCP], true, now);
+        let begun = now;
+        let mut dials = 0;
+        while now < begun + Duration::from_secs(600) {
+            let (_, id) = begin(&mut dialer, now, dials).unwrap();
+            dials += 1;
+            dialer.connected(peer, id, now);
+            dialer.disconnected(peer, now);
+            now = dialer.next_due().unwrap();
+        }
+        assert!(dials < 40, "{dials} dials in ten minutes");
+    }
+
+    #[test]
+    fn a_peer_that_is_connected_when_the_file_first_names_it_is_not_dialled() {
+        let now = Instant::now();
+        let mut dialer = Dialer::default();
+        let peer = PeerId::random();
+        let configure = |dialer: &mut Dialer| {
+            dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
+        };
+        // It dialled us.
+        dialer.connected(peer, ConnectionId::new_unchecked(1), now);
+        configure(&mut dialer);
+        assert_eq!(dialer.next_due(), None);
+        // Taken out of the file and put back.
+        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
+        configure(&mut dialer);
+        assert_eq!(dialer.next_due(), None);
+        dialer.disconnected(peer, now);
+        assert!(dialer.next_due().is_some());
+    }
+
+    #[test]
+    fn dials_of_an_earlier_time_do_not_count_in_a_later_round() {
+        let now = Instant::now();
+        let (mut dialer, peer) = dialer(&[TCP], true, now);
+        let (_, old) = begin(&mut dialer, now, 1).unwrap();
+        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
+        dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
+        let (_, new) = begin(&mut dialer, now, 2).unwrap();
+        assert_eq!(dialer.failed(old, "refused".into(), |_| false, now), None);
+        assert!(dialer.failed(new, "refused".into(), |_| false, now).is_some());
     }
 }

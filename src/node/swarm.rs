@@ -209,7 +209,7 @@ impl SwarmTask {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
                 tracing::debug!(peer = %peer_id, "connected");
-                self.dialer.connected(peer_id, connection_id);
+                self.dialer.connected(peer_id, connection_id, Instant::now());
                 self.pulses.begin(connection_id, Instant::now());
                 self.let_go_of_the_worse(peer_id);
             }
@@ -219,7 +219,9 @@ impl SwarmTask {
                 self.pulses.end(&connection_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
-                    self.dialer.disconnected(peer_id, Instant::now());
+                    let now = Instant::now();
+                    self.dialer.disconnected(peer_id, now);
+                    self.dialer.waited_for(self.connections.waited_for(), now);
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {

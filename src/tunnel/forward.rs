@@ -74,7 +74,7 @@ impl ForwardTunnel {
         let local = match accepted {
             Ok(local) => local,
             Err(error) => {
-                tracing::warn!(tunnel = %self.scope.name, %error, "can't accept a connection");
+                self.scope.trouble(format!("can't accept a connection: {error}"));
                 return sleep(ACCEPT_PAUSE).await;
             }
         };
@@ -94,25 +94,15 @@ async fn accept(socket: Option<&Socket>) -> io::Result<Local> {
     }
 }
 
-async fn carry(
-    scope: Arc<Scope>,
-    node: Node,
-    forward: Arc<Forward>,
-    mut local: Local,
-    cut: CancellationToken,
-) -> Ended {
+async fn carry(scope: Arc<Scope>, node: Node, forward: Arc<Forward>, local: Local, cut: CancellationToken) -> Ended {
     let deadline = Instant::now() + forward.open_timeout;
-    let (peer, mut opened) = match open(&node, &forward, deadline).await {
+    let (peer, opened) = match open(&node, &forward, deadline).await {
         Ok(opened) => opened,
         Err(error) => return Ended::Refused(error.to_string()),
     };
     let path = opened.connection.as_ref().map_or(Path::Direct, |connection| connection.path());
     let meter = scope.enter(peer, path, cut);
-    let piped = pipe(&mut local, &mut opened.stream, &meter).await;
-    if piped.is_ok() {
-        local.finish();
-    }
-    piped.into()
+    pipe(local, opened.stream, &meter).await.into()
 }
 
 async fn open(node: &Node, forward: &Forward, deadline: Instant) -> Result<(PeerId, Opened), OpenError> {

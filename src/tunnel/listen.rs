@@ -99,7 +99,7 @@ async fn drain(
     }
 }
 
-async fn carry(scope: Arc<Scope>, listen: Arc<Listen>, mut inbound: Inbound, cut: CancellationToken) -> Ended {
+async fn carry(scope: Arc<Scope>, listen: Arc<Listen>, inbound: Inbound, cut: CancellationToken) -> Ended {
     let path = inbound.connection.as_ref().map_or(Path::Direct, |connection| connection.path());
     let meter = scope.enter(inbound.peer, path, cut);
     let deadline = Instant::now() + listen.connect_timeout;
@@ -114,9 +114,5 @@ async fn carry(scope: Arc<Scope>, listen: Arc<Listen>, mut inbound: Inbound, cut
     if let Err(error) = greeted {
         return Ended::Broken(Broken::Local(error));
     }
-    let piped = pipe(&mut local, &mut inbound.stream, &meter).await;
-    if piped.is_ok() {
-        local.finish();
-    }
-    piped.into()
+    pipe(local, inbound.stream, &meter).await.into()
 }

@@ -1,7 +1,7 @@
 //! The pipe between a local connection and a stream: bytes both ways, each way ended by itself, every break passed on
 //! as a break.
 //!
-//! Who drops what afterwards makes the difference: a [`Local`] that has not been [finished](Local::finish) and a
+//! How they are dropped afterwards makes the difference: a [`Local`] that has not been [finished](Local::finish) and a
 //! [`Stream`] that was not shut down both reset their far ends.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     time::timeout,
 };
 
@@ -40,68 +40,76 @@ pub trait Meter {
     fn outbound(&self, bytes: usize);
 }
 
-/// Copies until both ways have ended.
+/// Copies until both ways have ended, or until one side breaks and the other has been told.
 ///
 /// # Errors
 ///
-/// When either side breaks. The caller then drops both.
-pub async fn pipe(local: &mut Local, remote: &mut Stream, meter: &impl Meter) -> Result<(), Broken> {
+/// When either side breaks.
+pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> Result<(), Broken> {
     let mut outbound = Copy::default();
     let mut inbound = Copy::default();
     let mut unheard = None;
     let both_ways = std::future::poll_fn(|cx| {
         if unheard.is_none() {
-            match outbound.poll(cx, local, remote, |n| meter.outbound(n)) {
+            match outbound.poll(cx, &mut local, &mut remote, |n| meter.outbound(n)) {
                 Poll::Ready(Err(Failed::Read(error))) => return Poll::Ready(Err(Broken::Local(error))),
                 // The peer hears no more, but it may have more to say: an answer that is on its way must arrive.
                 Poll::Ready(Err(Failed::Write(error))) => unheard = Some(error),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        match ready!(inbound.poll(cx, remote, local, |n| meter.inbound(n))) {
+        match ready!(inbound.poll(cx, &mut remote, &mut local, |n| meter.inbound(n))) {
             Ok(()) if outbound.is_done() || unheard.is_some() => Poll::Ready(Ok(())),
-            Ok(()) => Poll::Pending,
+            Ok(()) => {
+                // Nobody reads the stream any more, and where the local side is silent nobody writes to it either.
+                ready!(remote.poll_connection_ended(cx));
+                unheard = Some(io::ErrorKind::ConnectionReset.into());
+                Poll::Ready(Ok(()))
+            }
             Err(Failed::Read(error)) => Poll::Ready(Err(Broken::Remote(error))),
             Err(Failed::Write(error)) => Poll::Ready(Err(Broken::Local(error))),
         }
     });
     let ended = both_ways.await;
     match (ended, unheard) {
-        (Ok(()), None) => Ok(()),
+        (Ok(()), None) => {
+            local.finish();
+            Ok(())
+        }
         (Ok(()), Some(error)) => {
             // The time is a bound, not a wait: it ends with the client.
-            let _ = timeout(LINGER, discard(local)).await;
+            if let Ok(Ok(())) = timeout(LINGER, discard(&mut local)).await {
+                // The client has said all, and may still be reading: a reset would throw away what it has not read.
+                local.finish();
+            }
             Err(Broken::Remote(error))
         }
         (Err(broken @ Broken::Local(_)), _) => {
-            // Stock yamux says nothing when a stream is dropped after its FIN; it answers the next byte with a reset.
-            // What lies unread may have used up the peer's window, so that a next byte could never come.
-            std::future::poll_fn(|cx| {
-                take_what_is_there(cx, remote);
-                Poll::Ready(())
-            })
-            .await;
+            drop(local);
+            if !remote.can_be_reset() {
+                // Whoever still sends would wait for ever if nobody took it. It ends with the far end, the connection,
+                // or when this stream is cut.
+                let _ = discard(&mut remote).await;
+            }
             Err(broken)
         }
         (Err(broken), _) => Err(broken),
     }
 }
 
-async fn discard(local: &mut Local) -> io::Result<()> {
-    let mut buffer = Buffer::take();
-    while local.read(&mut buffer).await? > 0 {}
-    Ok(())
-}
-
-fn take_what_is_there(cx: &mut Context<'_>, remote: &mut Stream) {
-    let mut buffer = Buffer::take();
-    loop {
-        let mut read = ReadBuf::new(&mut buffer);
-        match Pin::new(&mut *remote).poll_read(cx, &mut read) {
-            Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
-            _ => return,
+/// Reads to the end.
+async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    std::future::poll_fn(|cx| {
+        let mut buffer = Buffer::take();
+        loop {
+            let mut read = ReadBuf::new(&mut buffer);
+            ready!(Pin::new(&mut *from).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
         }
-    }
+    })
+    .await
 }
 
 /// One way of a pipe.
@@ -198,7 +206,7 @@ mod tests {
 
     use futures::poll;
     use tokio::{
-        io::AsyncWriteExt,
+        io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
     };
 
@@ -231,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_way_ends_by_itself_and_is_counted() {
-        let ((mut client, mut local), (mut near, mut far)) = (client().await, Stream::pair());
+        let ((mut client, local), (near, mut far)) = (client().await, Stream::pair());
         let count = Count::default();
         let talk = async {
             client.write_all(b"question").await.unwrap();
@@ -244,7 +252,7 @@ mod tests {
             client.read_to_end(&mut answered).await.unwrap();
             (asked, answered)
         };
-        let (piped, (asked, answered)) = tokio::join!(pipe(&mut local, &mut near, &count), talk);
+        let (piped, (asked, answered)) = tokio::join!(pipe(local, near, &count), talk);
         piped.unwrap();
         assert_eq!((asked.as_slice(), answered.as_slice()), (&b"question"[..], &b"the answer"[..]));
         assert_eq!((count.outbound.get(), count.inbound.get()), (8, 10));
@@ -252,9 +260,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_pipe_holds_a_buffer_only_while_bytes_are_on_their_way() {
-        let ((_client, mut local), (mut near, mut far)) = (client().await, Stream::pair());
+        let ((_client, local), (near, mut far)) = (client().await, Stream::pair());
         let count = Count::default();
-        let mut pipe = Box::pin(pipe(&mut local, &mut near, &count));
+        let mut pipe = Box::pin(pipe(local, near, &count));
         assert!(poll!(&mut pipe).is_pending());
         assert_eq!(LENT.get(), 0, "an idle pipe");
         // More than the client's kernel takes unread.
@@ -274,21 +282,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_is_reset_resets_the_client() {
-        let ((mut client, mut local), (mut near, far)) = (client().await, Stream::pair());
+        let ((mut client, local), (near, far)) = (client().await, Stream::pair());
         drop(far);
-        let broken = pipe(&mut local, &mut near, &Count::default()).await.unwrap_err();
+        let broken = pipe(local, near, &Count::default()).await.unwrap_err();
         assert!(matches!(broken, Broken::Remote(_)), "{broken}");
-        drop(local);
         assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]
     async fn a_client_that_resets_resets_the_stream() {
-        let ((client, mut local), (mut near, mut far)) = (client().await, Stream::pair());
+        let ((client, local), (near, mut far)) = (client().await, Stream::pair());
         drop(Local::tcp(client).unwrap());
-        let broken = pipe(&mut local, &mut near, &Count::default()).await.unwrap_err();
+        let broken = pipe(local, near, &Count::default()).await.unwrap_err();
         assert!(matches!(broken, Broken::Local(_)), "{broken}");
-        drop(near);
         assert_eq!(far.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use tokio::{
-    task::{Id, JoinSet},
+    task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,11 @@ impl StreamSet {
     }
 
     /// Whether there is room for one more stream, of `peer` where a limit for each peer is set. If not, that is counted.
-    pub fn admits(&self, max: u32, per_peer: Option<(PeerId, u32)>) -> bool {
+    pub fn admits(&mut self, max: u32, per_peer: Option<(PeerId, u32)>) -> bool {
+        // Who has left holds no place, even if nobody has looked yet.
+        while let Some(joined) = self.tasks.try_join_next_with_id() {
+            self.account_for(joined);
+        }
         let of_peer = |peer| self.of_peer.get(&peer).copied().unwrap_or(0);
         let full = self.entries.len() >= max as usize;
         let reason = match per_peer {
@@ -87,7 +91,13 @@ impl StreamSet {
 
     /// Waits for a stream to end and accounts for it; for ever while there is none. Cancel-safe.
     pub async fn reap(&mut self) {
-        let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        match self.tasks.join_next_with_id().await {
+            Some(joined) => self.account_for(joined),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn account_for(&mut self, joined: Result<(Id, Ended), JoinError>) {
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, ended),
             Err(error) => {

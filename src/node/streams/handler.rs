@@ -18,7 +18,7 @@ use libp2p::{
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     connection::Connection,
@@ -37,11 +37,8 @@ const MAX_OPENING: usize = 32;
 /// streams of the far end may be on their way while we open ours.
 pub const MAX_LIVE: usize = 2_800;
 
-/// Only a safety net: whoever asks for a stream brings a deadline of its own.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
-
 /// How long a peer may take to negotiate a stream that it opened.
-const INBOUND_TIMEOUT: Duration = Duration::from_secs(30);
+const INBOUND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// No peer offers this, so a negotiation that ends here says: what stood before it is not offered.
 const SENTINEL: StreamProtocol = StreamProtocol::new("/p2ptun/none/1");
@@ -59,6 +56,8 @@ pub struct Handler {
     connection: Arc<Connection>,
     offers: Arc<Offers>,
     offered: Arc<[StreamProtocol]>,
+    /// Of the offers, when `offered` was asked for.
+    version: u64,
     /// A long list is not offered before the handler is first polled: what is offered from the start and what is offered
     /// later are two different changes to those who announce protocols.
     holds_back: bool,
@@ -75,6 +74,7 @@ impl Handler {
             connection,
             offers,
             offered: Arc::default(),
+            version: 0,
             holds_back: false,
             keep_alive: false,
             superseded: false,
@@ -91,6 +91,8 @@ impl Handler {
     }
 
     fn look_again(&mut self) {
+        // Before the list, so that a change between the two makes it out of date.
+        self.version = self.offers.version();
         self.offered = self.offers.protocols_for(&self.connection.peer);
         // Both ends must hold on to an idle connection, or the one that doesn't would make the other redial for ever.
         self.keep_alive = !self.superseded && (self.offers.is_known(&self.connection.peer) || !self.offered.is_empty());
@@ -145,7 +147,13 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = Request;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Offered> {
-        SubstreamProtocol::new(Offered(self.offered.clone()), ()).with_timeout(INBOUND_TIMEOUT)
+        // Who has just lost the right must not be told that the protocol is there, only because word of the change is
+        // still on its way.
+        let offered = match self.holds_back || self.version == self.offers.version() {
+            true => self.offered.clone(),
+            false => self.offers.protocols_for(&self.connection.peer),
+        };
+        SubstreamProtocol::new(Offered(offered), ()).with_timeout(INBOUND_TIMEOUT)
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -160,7 +168,8 @@ impl ConnectionHandler for Handler {
         let request = ready!(self.poll_request(cx));
         self.opening += 1;
         let wanted = Wanted { protocol: request.protocol.clone(), handshake: request.handshake };
-        let protocol = SubstreamProtocol::new(wanted, request).with_timeout(OPEN_TIMEOUT);
+        let time_left = request.deadline.saturating_duration_since(Instant::now());
+        let protocol = SubstreamProtocol::new(wanted, request).with_timeout(time_left);
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 

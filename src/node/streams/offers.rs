@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, mpsc};
@@ -29,6 +32,7 @@ pub struct Inbound {
 #[derive(Default)]
 pub struct Offers {
     table: RwLock<Table>,
+    version: AtomicU64,
     changed: Notify,
 }
 
@@ -55,14 +59,14 @@ impl Offers {
         let id = table.last_id;
         table.offers.insert(protocol.clone(), Offer { id, allow, sink });
         drop(table);
-        self.changed.notify_one();
+        self.has_changed();
         Offering { offers: self.clone(), protocol, id, inbound }
     }
 
     /// Replaces the set of peers that the configuration names.
     pub fn set_known(&self, known: BTreeSet<PeerId>) {
         self.write().known = known;
-        self.changed.notify_one();
+        self.has_changed();
     }
 
     pub fn is_known(&self, peer: &PeerId) -> bool {
@@ -92,6 +96,16 @@ impl Offers {
     /// Where a stream of this very node goes: the own peer may open whatever is offered to anybody.
     pub fn admit_own(&self, protocol: &StreamProtocol) -> Option<mpsc::Sender<Inbound>> {
         self.read().offers.get(protocol).map(|offer| offer.sink.clone())
+    }
+
+    /// Counts the changes so far: what was asked for at an earlier version may be out of date.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn has_changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_one();
     }
 
     /// Waits until the offers may have changed. Changes are not lost between calls, but several count as one.
@@ -129,7 +143,7 @@ impl Offering {
             offer.allow = allow;
         }
         drop(table);
-        self.offers.changed.notify_one();
+        self.offers.has_changed();
     }
 }
 
@@ -140,7 +154,7 @@ impl Drop for Offering {
             table.offers.remove(&self.protocol);
         }
         drop(table);
-        self.offers.changed.notify_one();
+        self.offers.has_changed();
     }
 }
 

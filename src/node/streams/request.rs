@@ -1,6 +1,6 @@
 //! What is asked of a connection.
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::stream::Stream;
 use crate::spec::StreamProtocol;
@@ -9,6 +9,8 @@ use crate::spec::StreamProtocol;
 pub struct Request {
     pub protocol: StreamProtocol,
     pub handshake: Handshake,
+    /// When nobody waits for it any more.
+    pub deadline: Instant,
     pub reply: oneshot::Sender<Result<Stream, RequestError>>,
 }
 

@@ -60,6 +60,24 @@ impl Stream {
         (Self(Io::Own(near)), Self(Io::Own(far)))
     }
 
+    /// Whether dropping the stream tells the far end anything. The stock yamux is silent about a stream that was shut
+    /// down before it was dropped, and answers nothing that still comes for it.
+    pub fn can_be_reset(&self) -> bool {
+        match &self.0 {
+            Io::Remote(remote) => remote.end == EndOfStream::Believed || !remote.shut_down,
+            Io::Own(_) => true,
+        }
+    }
+
+    /// Ready when the connection has ended beneath the stream; for whoever waits for something else than a read.
+    pub fn poll_connection_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Io::Remote(remote) => remote.live.poll_connection_ended(cx),
+            // Only a process ends all at once.
+            Io::Own(_) => Poll::Pending,
+        }
+    }
+
     /// Whether `error`, from reading a stream, says that the peer does not offer the protocol to us.
     pub fn is_refusal(error: &io::Error) -> bool {
         let negotiation = error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>());
