@@ -1,5 +1,5 @@
 # What CI runs on every change; Kubo apart, which `just kubo` checks.
-check: fmt lint doc deny test
+check: fmt lint doc deny test demo
 
 # Formatting, without changing anything.
 fmt:

@@ -16,6 +16,7 @@ use support::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 
 /// How long the other end's clients may be left in the dark.
@@ -26,6 +27,8 @@ const BACK: Duration = Duration::from_secs(5);
 over_tcp_and_quic!(
     clients_of_a_killed_server_are_told_and_served_again_after_its_return,
     targets_of_a_killed_client_are_told_and_served_again_after_its_return,
+    a_server_that_is_killed_and_back_at_once_serves_again_soon,
+    a_server_that_is_restarted_serves_again_soon,
     clients_of_a_frozen_server_are_told,
     a_stopping_service_lets_live_streams_finish,
     a_second_signal_ends_the_service_at_once,
@@ -90,6 +93,42 @@ async fn targets_of_a_killed_client_are_told_and_served_again_after_its_return(t
         assert_eq!(ending(&mut target.accept().await).await, (b"again".to_vec(), Ending::Eof));
     };
     within(BACK, "the tunnel works again", served).await;
+}
+
+async fn a_server_that_is_killed_and_back_at_once_serves_again_soon(transport: Transport) {
+    let echo = Service::echo();
+    let mut pair = used_pair(transport, &echo).await;
+    pair.server.kill9().await;
+    pair.server.start().await;
+    within(BACK, "the tunnel works again", served(&pair.client)).await;
+}
+
+async fn a_server_that_is_restarted_serves_again_soon(transport: Transport) {
+    let echo = Service::echo();
+    let mut pair = used_pair(transport, &echo).await;
+    pair.server.stop().await;
+    let away = |status: &Value| status["peers"][0]["connected"] == false;
+    pair.client.wait_until_within(BACK, "a node that stops takes its leave", away).await;
+    pair.server.start().await;
+    within(BACK, "the tunnel works again", served(&pair.client)).await;
+}
+
+/// A pair that has carried a stream, and whose server will come back where it was.
+async fn used_pair(transport: Transport, echo: &Service) -> Pair {
+    let mut pair = Pair::echo(transport, echo.address).await;
+    keep_port(&mut pair.server).await;
+    served(&pair.client).await;
+    pair
+}
+
+/// Tries until a connection is served, as people do: not for long with any one.
+async fn served(client: &Node) {
+    loop {
+        let mut connection = client.connect("echo").await;
+        if let Ok(Ok(())) = timeout(Duration::from_secs(1), ping(&mut connection)).await {
+            break;
+        }
+    }
 }
 
 async fn clients_of_a_frozen_server_are_told(transport: Transport) {

@@ -259,19 +259,22 @@ async fn one_stream(node: &Node) -> u64 {
 
 // ---- one kind of change each
 
+/// An address that nobody listens on; by the next picks of the system it won't be given away soon.
+fn free_port() -> SocketAddr {
+    Target::bind().address
+}
+
+fn forward_at(name: &str, address: SocketAddr) -> String {
+    forward(name).replace("127.0.0.1:0", &address.to_string())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_forwards_swap_their_ports_in_one_edit_and_no_connect_is_refused() {
     let (a, b) = (Service::saying("a"), Service::saying("b"));
     let listens = listen("a", a.address) + &listen("b", b.address);
-    let mut pair = Pair::start(Transport::Tcp, &listens, &(forward("a") + &forward("b"))).await;
-    let (first, second) = (pair.client.bind("a").await, pair.client.bind("b").await);
-    let fixed = |a_at: SocketAddr, b_at: SocketAddr| {
-        let on = |name: &str, at: SocketAddr| forward(name).replace("127.0.0.1:0", &at.to_string());
-        on("a", a_at) + &on("b", b_at)
-    };
-    let anywhere = forward("a") + &forward("b");
-    pair.client.edit(|body| body.replace(&anywhere, &fixed(first, second)));
-    pair.client.reload_applied().await;
+    let (first, second) = (free_port(), free_port());
+    let fixed = |a_at: SocketAddr, b_at: SocketAddr| forward_at("a", a_at) + &forward_at("b", b_at);
+    let mut pair = Pair::start(Transport::Tcp, &listens, &fixed(first, second)).await;
     assert_eq!((said(first).await.unwrap(), said(second).await.unwrap()), ("a".into(), "b".into()));
 
     let done = Arc::new(AtomicBool::new(false));
@@ -302,13 +305,25 @@ async fn two_forwards_swap_their_ports_in_one_edit_and_no_connect_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_the_system_picked_may_be_written_down() {
+    let a = Service::saying("a");
+    let mut pair = Pair::start(Transport::Tcp, &listen("a", a.address), &forward("a")).await;
+    let picked = pair.client.bind("a").await;
+    pair.client.edit(|body| body.replace(&forward("a"), &forward_at("a", picked)));
+    pair.client.reload_applied().await;
+    let tunnel = pair.client.tunnel("a").await;
+    assert_eq!((&tunnel["state"], &tunnel["bind"]), (&json!("ready"), &json!(picked.to_string())), "{tunnel}");
+    assert_eq!(said(picked).await.unwrap(), "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_fails_that_tunnel_only_and_heals_when_freed() {
     let (a, b) = (Service::saying("a"), Service::saying("b"));
     let listens = listen("a", a.address) + &listen("b", b.address);
     let mut pair = Pair::start(Transport::Tcp, &listens, &forward("a")).await;
     let in_the_way = Target::bind();
     let taken = in_the_way.address;
-    pair.client.edit(|body| format!("{body}{}", forward("b").replace("127.0.0.1:0", &taken.to_string())));
+    pair.client.edit(|body| format!("{body}{}", forward_at("b", taken)));
 
     let output = pair.client.reload().await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -235,6 +235,10 @@ async fn a_connection_waits_for_a_peer_that_is_still_away(transport: Transport) 
     let echo = Service::echo();
     let mut pair = Pair::echo(transport, echo.address).await;
     pair.server.listen_address = pair.server.addresses().await.remove(0);
+    // A connection that only one of them has come to know would not end in good order.
+    for node in [&pair.client, &pair.server] {
+        node.wait_until("the peer is there", |status| status["peers"][0]["connected"] == true).await;
+    }
     pair.server.stop().await;
     pair.client.wait_until("the peer is away", |status| status["peers"][0]["connected"] == false).await;
 
