@@ -9,6 +9,7 @@ mod listeners;
 mod muxer;
 mod pulse;
 mod streams;
+mod suspects;
 mod swarm;
 mod transport;
 
@@ -238,7 +239,10 @@ impl Node {
                 // Both fail only where the connection has ended meanwhile.
                 if requests.send(request).await.is_ok() {
                     match answer.await {
-                        Ok(Ok(stream)) => return Ok(Opened { stream, connection: Some(connection) }),
+                        Ok(Ok(stream)) => {
+                            self.connections.in_use(&open.peer);
+                            return Ok(Opened { stream, connection: Some(connection) });
+                        }
                         Ok(Err(RequestError::NotSupported)) => {
                             return Err(OpenError::NotSupported { protocol: open.protocol.clone() });
                         }

@@ -231,9 +231,9 @@ impl Dialer {
         self.targets.values().filter_map(next).min()
     }
 
-    /// Whether there is any way to dial `peer`.
-    pub fn has_addresses(&self, peer: &PeerId) -> bool {
-        self.targets.get(peer).is_some_and(|target| !target.addresses.is_empty())
+    /// The ways to dial `peer`.
+    pub fn addresses(&self, peer: &PeerId) -> &[Multiaddr] {
+        self.targets.get(peer).map(|target| target.addresses.as_slice()).unwrap_or_default()
     }
 }
 

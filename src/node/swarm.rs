@@ -20,7 +20,7 @@ use libp2p::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -29,16 +29,21 @@ use super::{
     limits::Limits,
     listeners::Listeners,
     pulse::{self, Pulses},
-    streams::{self, Connections, Offers, Route},
+    streams::{self, Connection, Connections, Offers, Route},
+    suspects::Suspects,
     transport,
 };
-use crate::spec::PeerId;
+use crate::spec::{Multiaddr, PeerId};
 
 /// How long a connection that nobody wants may stay.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams of one connection that may be negotiating. What comes beyond waits in the muxer, which holds 256 more.
 const MAX_NEGOTIATING: usize = 256;
+
+/// QUIC says goodbye from a task of its own, which nobody can wait for; without this the process may be gone first, and the
+/// far end left to find out by its idle timeout.
+const FAREWELL: Duration = Duration::from_millis(50);
 
 /// Characters of a peer's word for its own software that are kept.
 const MAX_AGENT: usize = 64;
@@ -68,6 +73,7 @@ pub struct SwarmTask {
     dialer: Dialer,
     listeners: Listeners,
     pulses: Pulses,
+    suspects: Suspects,
     agents: HashMap<PeerId, String>,
     view: watch::Sender<NodeView>,
     closing: Option<oneshot::Sender<()>>,
@@ -107,6 +113,7 @@ impl SwarmTask {
             dialer: Dialer::default(),
             listeners: Listeners::default(),
             pulses: Pulses::default(),
+            suspects: Suspects::default(),
             agents: HashMap::new(),
             view,
             closing: None,
@@ -133,11 +140,13 @@ impl SwarmTask {
                 },
                 () = self.offers.changed() => self.swarm.behaviour_mut().streams.offers_changed(),
                 () = self.connections.wanted() => self.clients_wait(),
+                silent = self.suspects.silent() => self.challenge(&silent),
                 () = until(next_timer) => self.on_time(Instant::now()),
             }
             self.dial_what_is_due();
             self.publish();
             if let Some(done) = self.closing.take_if(|_| self.swarm.connected_peers().next().is_none()) {
+                sleep(FAREWELL).await;
                 let _ = done.send(());
                 return;
             }
@@ -170,9 +179,12 @@ impl SwarmTask {
     }
 
     fn clients_wait(&mut self) {
+        for (connection, requests) in self.connections.take_unsure() {
+            self.suspects.ask(connection, requests);
+        }
         let peers = self.connections.waited_for();
         for peer in &peers {
-            if !self.dialer.has_addresses(peer) {
+            if self.dialer.addresses(peer).is_empty() {
                 self.connections.dial_failed(peer, "it is not connected, and the file gives no address for it");
             }
         }
@@ -181,18 +193,27 @@ impl SwarmTask {
 
     fn dial_what_is_due(&mut self) {
         for dial in self.dialer.due(Instant::now()) {
-            // From a port of its own: a dial from the listening port collides with its own past connection to the
-            // same address for as long as that is in TIME_WAIT.
-            let options = DialOpts::peer_id(dial.peer)
-                .condition(PeerCondition::Always)
-                .addresses(dial.addresses)
-                .allocate_new_port()
-                .build();
+            let options = dial_options(dial.peer, dial.addresses);
             let id = options.connection_id();
             self.dialer.dialling(dial.peer, id);
             if let Err(error) = self.swarm.dial(options) {
                 self.dial_failed(id, &error);
             }
+        }
+    }
+
+    /// Dials the peer of a connection that gives no sign of life: if that works, new streams need not wait for it.
+    fn challenge(&mut self, silent: &Connection) {
+        let addresses = self.dialer.addresses(&silent.peer).to_vec();
+        if addresses.is_empty() || self.connections.has_replaced(&silent.peer) {
+            return;
+        }
+        tracing::debug!(peer = %silent.peer, "no sign of life; dialling anew");
+        let options = dial_options(silent.peer, addresses);
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => self.suspects.challenge(id, silent.id),
+            Err(error) => tracing::debug!(peer = %silent.peer, %error, "can't dial anew"),
         }
     }
 
@@ -211,6 +232,11 @@ impl SwarmTask {
                 tracing::debug!(peer = %peer_id, "connected");
                 self.dialer.connected(peer_id, connection_id, Instant::now());
                 self.pulses.begin(connection_id, Instant::now());
+                if let Some(old) = self.suspects.replaced_by(&connection_id) {
+                    tracing::debug!(peer = %peer_id, "new streams take a new connection");
+                    self.connections.replace(&peer_id, old);
+                    self.swarm.behaviour_mut().streams.supersede(peer_id, old);
+                }
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
@@ -225,6 +251,7 @@ impl SwarmTask {
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.suspects.replaced_by(&connection_id);
                 self.dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
@@ -289,6 +316,12 @@ impl SwarmTask {
             changed
         });
     }
+}
+
+/// Options to dial these addresses at once, from a port of their own: a dial from the listening port collides with its own
+/// past connection to the same address for as long as that is in TIME_WAIT.
+fn dial_options(peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
+    DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).allocate_new_port().build()
 }
 
 async fn until(time: Option<Instant>) {

@@ -4,10 +4,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use libp2p::swarm::ConnectionId;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     connection::{Connection, Route},
@@ -15,25 +19,38 @@ use super::{
 };
 use crate::spec::{PeerId, RelayUse};
 
+/// How long a sign of life of a connection counts.
+const SURE_FOR: Duration = Duration::from_secs(1);
+
 /// The table of peers that are connected or waited for. Shared.
 #[derive(Default)]
 pub struct Connections {
     peers: Mutex<HashMap<PeerId, Entry>>,
     wanted: Notify,
+    /// Connections in use that nobody has heard from lately.
+    unsure: Mutex<Vec<(Arc<Connection>, mpsc::Sender<Request>)>>,
 }
 
 #[derive(Default)]
 struct Entry {
-    /// Best route first; of one route, the oldest first.
+    /// Best route first; of one route, the oldest first. Those that another has replaced come last.
     connections: Vec<(Arc<Connection>, mpsc::Sender<Request>)>,
+    replaced: Vec<ConnectionId>,
     /// Local clients that wait for a connection.
     waiting: usize,
     failed_rounds: u64,
     last_failure: Option<Arc<str>>,
     changed: Arc<Notify>,
+    /// When the best connection was last known to be alive, or asked whether it is.
+    last_sign: Option<Instant>,
 }
 
 impl Entry {
+    fn rank(&mut self) {
+        // A stable sort: of equals, the oldest stays first.
+        self.connections.sort_by_key(|(connection, _)| (self.replaced.contains(&connection.id), connection.route));
+    }
+
     fn is_idle(&self) -> bool {
         self.connections.is_empty() && self.waiting == 0
     }
@@ -54,6 +71,25 @@ impl Connections {
         peers.get(peer)?.connections.iter().find(|(connection, _)| usable(connection)).cloned()
     }
 
+    /// Says that a stream is opened over the best connection of `peer`. One that has carried no stream for a while is
+    /// asked whether it still lives.
+    pub fn in_use(&self, peer: &PeerId) {
+        let mut peers = self.lock();
+        let Some(entry) = peers.get_mut(peer) else { return };
+        let now = Instant::now();
+        let heard_lately = entry.last_sign.is_some_and(|last| now < last + SURE_FOR);
+        if let (false, Some(connection)) = (heard_lately, entry.connections.first()) {
+            entry.last_sign = Some(now);
+            self.unsure.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Takes the connections of which somebody should ask whether they still live.
+    pub fn take_unsure(&self) -> Vec<(Arc<Connection>, mpsc::Sender<Request>)> {
+        std::mem::take(&mut self.unsure.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Says that a local client waits for a connection to `peer`, for as long as the returned value lives.
     pub fn wait(self: &Arc<Self>, peer: PeerId) -> Waiting {
         let mut peers = self.lock();
@@ -70,7 +106,7 @@ impl Connections {
         waiting
     }
 
-    /// Resolves when a local client has begun to wait.
+    /// Resolves when a local client has begun to wait, or uses a connection that may be dead.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
@@ -85,9 +121,10 @@ impl Connections {
     pub(super) fn add(&self, connection: Arc<Connection>, requests: mpsc::Sender<Request>) {
         let mut peers = self.lock();
         let entry = peers.entry(connection.peer).or_default();
-        let at = entry.connections.partition_point(|(other, _)| other.route <= connection.route);
-        entry.connections.insert(at, (connection, requests));
+        entry.connections.push((connection, requests));
+        entry.rank();
         entry.last_failure = None;
+        entry.last_sign = Some(Instant::now());
         entry.changed.notify_waiters();
     }
 
@@ -95,10 +132,26 @@ impl Connections {
         let mut peers = self.lock();
         if let Some(entry) = peers.get_mut(peer) {
             entry.connections.retain(|(connection, _)| connection.id != id);
+            entry.replaced.retain(|replaced| *replaced != id);
             if entry.is_idle() {
                 peers.remove(peer);
             }
         }
+    }
+
+    /// Has new streams to `peer` take any other connection than `id`.
+    pub fn replace(&self, peer: &PeerId, id: ConnectionId) {
+        if let Some(entry) = self.lock().get_mut(peer)
+            && entry.connections.iter().any(|(connection, _)| connection.id == id)
+        {
+            entry.replaced.push(id);
+            entry.rank();
+        }
+    }
+
+    /// Whether a connection of `peer` has been replaced and is still there: one is enough.
+    pub fn has_replaced(&self, peer: &PeerId) -> bool {
+        self.lock().get(peer).is_some_and(|entry| !entry.replaced.is_empty())
     }
 
     /// Tells those who wait for `peer` that every address has been tried in vain.
@@ -191,12 +244,44 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_was_replaced_comes_last_until_it_ends() {
+        let table = Connections::default();
+        let peer = PeerId::random();
+        let [old, new] = [1, 2].map(ConnectionId::new_unchecked);
+        for id in [1, 2] {
+            table.add(connection(id, peer, "/ip4/127.0.0.1/tcp/1"), mpsc::channel(1).0);
+        }
+        let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
+        assert_eq!(best(), old);
+        table.replace(&peer, old);
+        assert_eq!((best(), table.has_replaced(&peer)), (new, true));
+        table.remove(&peer, old);
+        assert_eq!((best(), table.has_replaced(&peer)), (new, false));
+    }
+
+    #[test]
     fn a_forward_that_wants_no_relay_waits_instead() {
         let table = Connections::default();
         let peer = PeerId::random();
         table.add(connection(1, peer, "/p2p-circuit"), mpsc::channel(1).0);
         assert!(table.best(&peer, RelayUse::Never, &[]).is_none());
         assert!(table.best(&peer, RelayUse::Any, &[]).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_idle_is_asked_for_a_sign_of_life_when_it_is_used_and_not_at_every_stream() {
+        let table = Connections::default();
+        let peer = PeerId::random();
+        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), mpsc::channel(1).0);
+        let asked_after = async |pause| {
+            tokio::time::advance(pause).await;
+            table.in_use(&peer);
+            table.take_unsure().len()
+        };
+        assert_eq!(asked_after(Duration::ZERO).await, 0, "it is new");
+        assert_eq!(asked_after(SURE_FOR).await, 1);
+        assert_eq!(asked_after(SURE_FOR / 2).await, 0);
+        assert_eq!(asked_after(SURE_FOR / 2).await, 1);
     }
 
     #[test]

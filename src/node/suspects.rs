@@ -1,0 +1,109 @@
+//! Connections that may be dead without anybody knowing: the far end was restarted, or this machine slept or changed its
+//! network. Waiting for a ping to fail takes half a minute, and whoever opens a stream meanwhile waits with it.
+//!
+//! So a connection that is used is asked for a sign of life. If none comes soon, its peer is dialled anew, and if that
+//! succeeds, new streams take the new connection. The old one is left alone: it may only be slow, behind an upload that
+//! fills its line, and if it is dead, the pings will tell.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use libp2p::swarm::ConnectionId;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::streams::{Connection, Handshake, Request, RequestError};
+use crate::spec::StreamProtocol;
+
+/// Nobody offers this. To be told so is a sign of life that costs the far end nothing.
+const NOBODY_OFFERS: StreamProtocol = StreamProtocol::new("/p2ptun/are-you-there/1");
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connections that are asked, and those whose place a new one may take.
+#[derive(Default)]
+pub struct Suspects {
+    asked: FuturesUnordered<BoxFuture<'static, Option<Arc<Connection>>>>,
+    /// By the dial that may replace them.
+    rivals: HashMap<ConnectionId, ConnectionId>,
+}
+
+impl Suspects {
+    /// Asks a connection for a sign of life.
+    pub fn ask(&mut self, connection: Arc<Connection>, requests: mpsc::Sender<Request>) {
+        let deadline = Instant::now() + PATIENCE;
+        let (reply, answer) = oneshot::channel();
+        let request = Request { protocol: NOBODY_OFFERS, handshake: Handshake::Confirmed, deadline, reply };
+        let silent = async move {
+            let answered = timeout_at(deadline, async move {
+                // A connection that ends instead of answering is nobody's suspect any more.
+                let _ = requests.send(request).await;
+                answer.await
+            });
+            // The connection's own clock may be the first to say that no answer came.
+            let is_silent = matches!(answered.await, Err(_) | Ok(Ok(Err(RequestError::Failed))));
+            is_silent.then_some(connection)
+        };
+        self.asked.push(silent.boxed());
+    }
+
+    /// The next connection that gave no sign of life; for ever while there is none. Cancel-safe.
+    pub async fn silent(&mut self) -> Arc<Connection> {
+        loop {
+            match self.asked.next().await {
+                Some(Some(connection)) => return connection,
+                Some(None) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// `dial` is to show whether the peer of the `silent` connection can be reached.
+    pub fn challenge(&mut self, dial: ConnectionId, silent: ConnectionId) {
+        self.rivals.insert(dial, silent);
+    }
+
+    /// A dial has ended: the connection whose place it takes if it succeeded.
+    pub fn replaced_by(&mut self, dial: &ConnectionId) -> Option<ConnectionId> {
+        self.rivals.remove(dial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::{ConnectedPoint, Endpoint, transport::PortUse};
+
+    use super::*;
+    use crate::spec::{Multiaddr, PeerId};
+
+    fn connection(id: usize) -> Arc<Connection> {
+        let point = ConnectedPoint::Dialer {
+            address: Multiaddr::empty(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        Arc::new(Connection::new(ConnectionId::new_unchecked(id), PeerId::random(), &point))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_silent_only_if_it_lives_and_says_nothing() {
+        let mut suspects = Suspects::default();
+        let (answering, mut asked) = mpsc::channel(1);
+        let (silent, _kept) = mpsc::channel(1);
+        let (ended, gone) = mpsc::channel(1);
+        drop(gone);
+        suspects.ask(connection(1), answering);
+        suspects.ask(connection(2), silent);
+        suspects.ask(connection(3), ended);
+        let answer = async {
+            let request = asked.recv().await.unwrap();
+            assert!(request.reply.send(Err(RequestError::NotSupported)).is_ok());
+        };
+        let (found, ()) = tokio::join!(suspects.silent(), answer);
+        assert_eq!(found.id, ConnectionId::new_unchecked(2));
+        assert!(suspects.silent().now_or_never().is_none(), "the others");
+    }
+}
