@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{fs, task::Context, time::Duration};
+use std::{task::Context, time::Duration};
 
 use futures::{AsyncWrite, AsyncWriteExt, FutureExt, future::poll_fn};
 use libp2p::{
@@ -16,21 +16,14 @@ use libp2p::{
     identity::Keypair,
     quic,
 };
-use support::{Pair, Service, Transport};
-
-/// MiB of memory that a process holds.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
+use support::{Pair, Service, Transport, process::resident_kib};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_can_not_fill_the_memory_over_quic() {
     let echo = Service::echo();
     let pair = Pair::echo(Transport::Quic, echo.address).await;
     let address: Multiaddr = pair.server.addresses().await[0].parse().unwrap();
-    let before = resident(pair.server.pid());
+    let before = resident_kib(pair.server.pid()) / 1024;
 
     let mut config = quic::Config::new(&Keypair::generate_ed25519());
     config.max_concurrent_stream_limit = 4096;
@@ -67,7 +60,7 @@ async fn a_stranger_can_not_fill_the_memory_over_quic() {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(25), flooding).await;
-    let after = resident(pair.server.pid());
+    let after = resident_kib(pair.server.pid()) / 1024;
     let _ = connection.close().now_or_never();
     assert!(after < before + 100, "{before} MiB before, {after} MiB with one stranger's connection");
 }

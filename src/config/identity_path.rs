@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_identity_is_found_in_a_file_that_is_not_finished() {
-        let unfinished = "[node]\nidentity = \"my.key\"\n[peers.home]\nid = \"TODO\"\n";
+        let unfinished = "[node]\nidentity = \"my.key\"\n[peers.home]\nid = \"not known yet\"\n";
         assert_eq!(found(unfinished), Some(Some("my.key".into())));
         assert_eq!(found("[node]\nidentity = \"/var/my.key\"\n"), Some(Some("/var/my.key".into())));
         assert_eq!(found("[peers.home]\n"), Some(None));
