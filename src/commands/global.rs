@@ -10,7 +10,7 @@ pub struct Global {
     /// The configuration file [env: P2PTUN_CONFIG] [default: /etc/p2ptun.toml]
     #[arg(short, long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// The control socket of the service [env: P2PTUN_SOCKET] [default: see p2ptun(1)]
+    /// The control socket of the service [env: P2PTUN_SOCKET] [default: /run/p2ptun/control.sock, or under $XDG_RUNTIME_DIR]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

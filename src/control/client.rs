@@ -53,7 +53,7 @@ pub enum ClientError {
     NotDone { path: PathBuf, why: String },
     #[error("the configuration was refused, and the set in force stays:\n{0}")]
     Refused(String),
-    #[error("there is no stream {0}; `p2ptun streams` lists those that are live")]
+    #[error("there is no stream {0}; GET /v1/streams lists those that are live")]
     NoSuchStream(u64),
 }
 

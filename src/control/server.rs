@@ -156,7 +156,7 @@ async fn route(method: &Method, path: &str, handles: &Handles) -> Answer {
         _ => match path.strip_prefix("/v1/streams/") {
             Some(id) if method == Method::DELETE => cut(id, &handles.streams),
             Some(_) => allow_only("DELETE"),
-            None => refuse(StatusCode::NOT_FOUND, "there is no such path; see p2ptun(1)"),
+            None => refuse(StatusCode::NOT_FOUND, "there is no such path; try /v1/status"),
         },
     }
 }
@@ -181,7 +181,7 @@ fn cut(id: &str, streams: &LiveStreams) -> Answer {
         *answer.status_mut() = StatusCode::NO_CONTENT;
         answer
     } else {
-        refuse(StatusCode::NOT_FOUND, "there is no such stream; see `p2ptun streams`")
+        refuse(StatusCode::NOT_FOUND, "there is no such stream; GET /v1/streams lists those that are live")
     }
 }
 

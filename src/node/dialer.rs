@@ -27,16 +27,16 @@ const ROUNDS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_
 /// The longest pause while a local client waits.
 const MAX_PAUSE_WHILE_WAITED_FOR: Duration = Duration::from_secs(1);
 
+/// A connection that ends before this age counts as a failure: a peer that turns us away at once, or that closes what it
+/// has no use for, must not be dialled again ever faster.
+const STEADY: Duration = Duration::from_secs(30);
+
 /// Something to be dialled now; report how it went with the connection's id.
 #[derive(Debug, PartialEq)]
 pub struct Dial {
     pub peer: PeerId,
     pub addresses: Vec<Multiaddr>,
 }
-
-/// A connection that ends before this age counts as a failure: a peer that turns us away at once, or that closes what it
-/// has no use for, must not be dialled again ever faster.
-const STEADY: Duration = Duration::from_secs(30);
 
 /// Everybody who may have to be dialled.
 #[derive(Default)]
@@ -111,25 +111,30 @@ impl Dialer {
     pub fn due(&mut self, now: Instant) -> Vec<Dial> {
         let mut dials = Vec::new();
         for (&peer, target) in &mut self.targets {
-            if matches!(target.phase, Phase::Due(at) if at <= now) {
+            let round_begins = matches!(target.phase, Phase::Due(at) if at <= now);
+            let quic_joins = matches!(target.phase, Phase::Tcp { quic_at, .. } if quic_at <= now);
+            if !round_begins && !quic_joins {
+                continue;
+            }
+            if round_begins {
                 self.last_round += 1;
                 target.round = self.last_round;
+                target.last_error = None;
             }
             let (quic, tcp): (Vec<_>, Vec<_>) = target.addresses.iter().cloned().partition(is_quic);
             let addresses = match target.phase {
-                Phase::Due(at) if at <= now && tcp.is_empty() => {
-                    target.phase = Phase::All { dials: 0 };
-                    quic
-                }
-                Phase::Due(at) if at <= now => {
-                    target.phase = Phase::Tcp { quic_at: now + QUIC_DELAY, dials: 0 };
-                    tcp
-                }
-                Phase::Tcp { quic_at, dials } if quic_at <= now => {
+                Phase::Tcp { dials, .. } => {
                     target.phase = Phase::All { dials };
                     quic
                 }
-                _ => continue,
+                _ if tcp.is_empty() => {
+                    target.phase = Phase::All { dials: 0 };
+                    quic
+                }
+                _ => {
+                    target.phase = Phase::Tcp { quic_at: now + QUIC_DELAY, dials: 0 };
+                    tcp
+                }
             };
             if addresses.is_empty() {
                 if target.phase == (Phase::All { dials: 0 }) {
@@ -391,6 +396,23 @@ mod tests {
         assert_eq!(dialer.next_due(), None);
         dialer.disconnected(peer, now);
         assert!(dialer.next_due().is_some());
+    }
+
+    #[test]
+    fn what_failed_beside_a_connection_is_no_reason_of_a_later_round() {
+        let now = Instant::now();
+        let (mut dialer, peer) = dialer(&[TCP, QUIC], true, now);
+        let (_, tcp) = begin(&mut dialer, now, 1).unwrap();
+        let (_, quic) = begin(&mut dialer, now + QUIC_DELAY, 2).unwrap();
+        dialer.connected(peer, tcp, now);
+        assert_eq!(dialer.failed(quic, "blocked".into(), |_| false, now), None);
+        dialer.disconnected(peer, now);
+        let now = dialer.next_due().unwrap();
+        let (_, tcp) = begin(&mut dialer, now, 3).unwrap();
+        dialer.failed(tcp, "refused".into(), |_| false, now);
+        let (_, quic) = begin(&mut dialer, now, 4).unwrap();
+        let ended = dialer.failed(quic, "timed out".into(), |_| false, now);
+        assert_eq!(ended, Some((peer, "refused; timed out".into())));
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl SwarmTask {
     fn on_time(&mut self, now: Instant) {
         self.listeners.retry(&mut self.swarm, now);
         for id in self.pulses.silent(now) {
-            tracing::info!("closing a connection that no longer answers");
+            tracing::info!(connection = ?id, "closing a connection that no longer answers");
             self.swarm.close_connection(id);
         }
     }
