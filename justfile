@@ -26,6 +26,10 @@ demo:
 kubo:
     tests/lab/kubo.sh
 
+# Against ssh, rathole, frp and Kubo, as the README's table has it; needs Go, autossh and sshd.
+compare:
+    tests/lab/compare.sh
+
 # Bursts and leak checks with their full numbers.
 soak:
     P2PTUN_ROUNDS=20 cargo test --test bursts -- --nocapture

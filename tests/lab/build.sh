@@ -1,0 +1,49 @@
+# Builds what the labs compare or meet. To be sourced; each function prints the path of a binary, or of a folder of
+# binaries. What is not ours is built once and stays in ${XDG_CACHE_HOME:-~/.cache}.
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# go_program MODULE@VERSION FOLDER TAGS PACKAGE...: builds packages of a module into a folder.
+#
+# From within the module's own folder, for `go install …@version` ignores the replacements that modules ask for.
+go_program() {
+  local module=$1 folder=$2 tags=$3 source
+  shift 3
+  [ ! -d "$folder" ] || return 0
+  command -v go >/dev/null || { echo "Go is needed to build $module" >&2; return 69; }
+  source=$(cd / && GOFLAGS=-mod=mod go mod download -json "$module" |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
+  rm -rf "$folder.new" && mkdir -p "$folder.new"
+  (cd "$source" && go build -trimpath -tags "$tags" -ldflags='-s -w' -o "$folder.new/" "$@") >&2
+  mv "$folder.new" "$folder"
+}
+
+# 0.43 replaces go-libp2p by a fork that the Go module proxy lacks.
+kubo() {
+  go_program github.com/ipfs/kubo@v0.42.0 "$cache/kubo/v0.42.0" "" ./cmd/ipfs
+  echo "$cache/kubo/v0.42.0/ipfs"
+}
+
+# Without its web pages, which are built by other means.
+frp() {
+  go_program github.com/fatedier/frp@v0.68.0 "$cache/frp/v0.68.0" noweb ./cmd/frps ./cmd/frpc
+  echo "$cache/frp/v0.68.0"
+}
+
+# Not with the versions that it was released with (--locked): some of those are too old for today's Rust.
+rathole() {
+  local folder=$cache/rathole/0.5.0
+  [ -x "$folder/bin/rathole" ] ||
+    cargo install rathole --version 0.5.0 --no-default-features --features server,client,noise,hot-reload \
+      --root "$folder" >&2
+  echo "$folder/bin/rathole"
+}
+
+p2ptun() {
+  cargo build --release --manifest-path "$root/Cargo.toml" --message-format=json-render-diagnostics |
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    built = json.loads(line)
+    if built.get("executable") and built["target"]["name"] == "p2ptun": print(built["executable"])'
+}
