@@ -30,7 +30,7 @@ impl Run {
         let options = Options { config: config::default_path(global.config().as_deref()), socket: global.socket() };
         serve(async {
             let daemon = Daemon::start(options).await?;
-            tracing::info!(socket = ?daemon.socket(), "ready");
+            tracing::info!(socket = %daemon.socket().display(), "ready");
             Ok(daemon.run().await?)
         })
     }

@@ -60,10 +60,11 @@ pub fn filter(asked: Option<Level>, variable: Option<&str>, otherwise: Level) ->
 fn written(text: &str) -> Result<EnvFilter, FilterError> {
     let malformed = |error| FilterError::Malformed(text.to_owned(), error);
     let filter = EnvFilter::builder().with_regex(false).parse(text).map_err(malformed)?;
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    // Where fields are named, a comma need not be the end of a word.
+    let words = text.split(',').filter(|word| !word.is_empty() && !text.contains('{'));
     for word in words {
         let is_level = Level::NAMES.iter().any(|level| word.eq_ignore_ascii_case(level));
-        if !is_level && !word.contains(['=', '[', ']', '{', '}', '"']) && word.parse::<u8>().is_err() {
+        if !is_level && !word.contains(['=', '[']) && word.parse::<u8>().is_err() {
             let lower = word.to_ascii_lowercase();
             let meant = Level::NAMES.into_iter().find(|level| {
                 strsim::osa_distance(level, &lower) <= 2 || (level.len() > 3 && lower.starts_with(level))
@@ -97,7 +98,16 @@ mod tests {
 
     #[test]
     fn what_would_make_the_log_silent_by_mistake_is_refused() {
-        for good in ["debug", "WARN", "off", "4", " info , p2ptun::node=trace", "p2ptun[{peer=\"a\"}]=debug", "a=off,"] {
+        for good in [
+            "debug",
+            "WARN",
+            "off",
+            "4",
+            "info,p2ptun::node=trace",
+            "p2ptun[{peer,stream}]=debug",
+            "p2ptun[{peer=\"a\"}]=debug",
+            "a=off,",
+        ] {
             assert!(written(good).is_ok(), "{good}");
         }
         for (bad, says) in [

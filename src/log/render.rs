@@ -17,7 +17,9 @@ use crate::harmless;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// For a person at a terminal, who knows what day it is.
-    Terminal { colours: bool },
+    Terminal {
+        colours: bool,
+    },
     /// For a file or a container's log.
     Plain,
     /// For systemd where there is no way to the journal but standard error: its prefix `<N>` keeps the level

@@ -11,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// Says which of many events are worth a line, and counts the others. Each line stands for [`Told::times`] events, and
-/// all lines together for every event: nothing is left out of the count.
+/// all lines together for every event, unless its owner says that it is [settled](Repeats::settle).
 ///
 /// Events are told apart by their kind, up to a number of kinds; what is more is told together. So neither the memory nor
 /// the number of lines depends on how many kinds there are, even if a stranger can make new ones for nothing. `V` is
@@ -98,6 +98,13 @@ impl<K: Clone + PartialEq, V: Clone> Repeats<K, V> {
     /// The lines about what was held back and whose pause has ended.
     pub fn due(&mut self, now: Instant) -> Vec<Told<K, V>> {
         self.flush(|slot| slot.next <= now, now)
+    }
+
+    /// These kinds are settled: what was held back of them is no longer worth a line.
+    pub fn settle(&mut self, is_settled: impl Fn(&K) -> bool) {
+        for slot in self.slots.iter_mut().filter(|slot| is_settled(&slot.kind)) {
+            slot.held_back = 0;
+        }
     }
 
     /// The lines about all that was held back, because there will be no later.
