@@ -60,8 +60,7 @@ pub fn filter(asked: Option<Level>, variable: Option<&str>, otherwise: Level) ->
 fn written(text: &str) -> Result<EnvFilter, FilterError> {
     let malformed = |error| FilterError::Malformed(text.to_owned(), error);
     let filter = EnvFilter::builder().with_regex(false).parse(text).map_err(malformed)?;
-    // Where fields are named, a comma need not be the end of a word.
-    let words = text.split(',').filter(|word| !word.is_empty() && !text.contains('{'));
+    let words = text.split(',').filter(|word| !word.is_empty());
     for word in words {
         let is_level = Level::NAMES.iter().any(|level| word.eq_ignore_ascii_case(level));
         if !is_level && !word.contains(['=', '[']) && word.parse::<u8>().is_err() {
@@ -104,7 +103,7 @@ mod tests {
             "off",
             "4",
             "info,p2ptun::node=trace",
-            "p2ptun[{peer,stream}]=debug",
+            "p2ptun[dial{peer=1}]=debug",
             "p2ptun[{peer=\"a\"}]=debug",
             "a=off,",
         ] {

@@ -246,7 +246,7 @@ impl SwarmTask {
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
-                let cause = cause.map(|cause| cause.to_string());
+                let cause = cause.map(|cause| innermost(&cause));
                 let error = cause.as_deref();
                 tracing::debug!(peer = %peer_id, connections = num_established, error, "connection closed");
                 if num_established == 0 && self.closing.is_none() && self.offers.is_known(&peer_id) {
