@@ -109,7 +109,7 @@ impl Daemon {
         };
         let identity = identity::load_or_create(&path)?;
         for warning in &identity.warnings {
-            tracing::warn!(file = %path.display(), error = warning, "identity is not as it should be");
+            tracing::warn!(file = %path.display(), warning, "identity is not as it should be");
         }
         let own = identity.peer_id();
 
@@ -249,7 +249,7 @@ impl Daemon {
     async fn apply(&mut self, loaded: Loaded) -> Applied {
         let Loaded { desired, warnings, sources, .. } = loaded;
         for warning in &warnings {
-            tracing::warn!(error = warning.short(), "configuration has a warning");
+            tracing::warn!(warning = warning.short(), "configuration is taken, with a warning");
         }
         self.log_what_does_not_act(&desired);
         let restart_required = restart_required(&self.started, &desired);

@@ -18,6 +18,7 @@
 //! | `path` | `direct` or `relayed` |
 //! | `protocol` | of a stream |
 //! | `file` | a path in the file system |
+//! | `warning` | what is remarkable, and no error |
 //! | `repeated` | how many events this line stands for; absent where it is one |
 //!
 //! | level | what for |

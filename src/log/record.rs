@@ -44,7 +44,8 @@ fn name_of_peer(id: &str) -> Option<String> {
 pub struct Record {
     pub time: SystemTime,
     pub level: Level,
-    pub target: Cow<'static, str>,
+    /// Who says it: a module of ours or of a library.
+    pub module: Cow<'static, str>,
     /// A sentence that is the same for all events of its sort.
     pub message: String,
     pub fields: Fields,
@@ -75,14 +76,14 @@ impl Record {
         let metadata = event.metadata();
         let mut collected = Collected::default();
         event.record(&mut collected);
-        let Collected { message, target, fields } = collected;
-        let target = target.map_or(Cow::Borrowed(metadata.target()), Cow::Owned);
-        Self { time: SystemTime::now(), level: *metadata.level(), target, message, fields }
+        let Collected { message, module, fields } = collected;
+        let module = module.map_or(Cow::Borrowed(metadata.target()), Cow::Owned);
+        Self { time: SystemTime::now(), level: *metadata.level(), module, message, fields }
     }
 
     /// Whether it is p2ptun that speaks, and not one of the libraries.
     pub fn is_ours(&self) -> bool {
-        self.target == "p2ptun" || self.target.starts_with("p2ptun::")
+        self.module == "p2ptun" || self.module.starts_with("p2ptun::")
     }
 }
 
@@ -133,8 +134,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
 #[derive(Default)]
 struct Collected {
     message: String,
-    /// Of an event that comes from the `log` crate and tells its target by a field.
-    target: Option<String>,
+    /// Of an event that comes from the `log` crate, which tells it by a field.
+    module: Option<String>,
     fields: Fields,
 }
 
@@ -142,7 +143,7 @@ impl Collected {
     fn add(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", value) => self.message = value.to_string(),
-            ("log.target", Value::Text(target)) => self.target = Some(target),
+            ("log.target", Value::Text(module)) => self.module = Some(module),
             // Where in the source of a library it was said.
             (name, _) if name.starts_with("log.") => {}
             (_, _) if self.fields.len() >= MAX_FIELDS => {}

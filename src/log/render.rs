@@ -81,7 +81,7 @@ fn said(record: &Record, paint: &Paint) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
     if !record.is_ours() {
-        let _ = write!(text, "{}: ", harmless::escaped(&record.target));
+        let _ = write!(text, "{}: ", harmless::escaped(&record.module));
     }
     text.push_str(&harmless::escaped(&record.message));
     let dim = paint.dim;
@@ -124,7 +124,7 @@ fn json(record: &Record) -> String {
     put("time", format_rfc3339_millis(record.time).to_string().into());
     put("level", record.level.as_str().to_ascii_lowercase().into());
     put("message", record.message.as_str().into());
-    put("target", record.target.as_ref().into());
+    put("module", record.module.as_ref().into());
     for (name, value) in &record.fields {
         let value = match value {
             Value::Text(text) => text.as_str().into(),
@@ -152,11 +152,11 @@ fn priority(level: Level) -> u8 {
 /// sentence alone is in `P2PTUN_EVENT`.
 fn journal(record: &Record) -> Vec<u8> {
     let mut datagram = format!(
-        "PRIORITY={}\nMESSAGE={}\nSYSLOG_IDENTIFIER=p2ptun\nTARGET={}\nP2PTUN_EVENT={}\n",
+        "PRIORITY={}\nMESSAGE={}\nSYSLOG_IDENTIFIER=p2ptun\nP2PTUN_EVENT={}\nP2PTUN_MODULE={}\n",
         priority(record.level),
         said(record, &Paint::OFF),
-        harmless::escaped(&record.target),
         harmless::escaped(&record.message),
+        harmless::escaped(&record.module),
     );
     for (name, value) in &record.fields {
         // Writing to a string can't fail.
@@ -189,7 +189,7 @@ mod tests {
         Record {
             time: UNIX_EPOCH + Duration::from_millis(1_763_733_723_045),
             level,
-            target: "p2ptun::tunnel".into(),
+            module: "p2ptun::tunnel".into(),
             message: message.to_owned(),
             fields: fields.iter().map(|(name, value)| (*name, Value::Text((*value).to_owned()))).collect(),
         }
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_library_is_named_and_we_are_not() {
         let mut record = record(Level::DEBUG, "dialing", &[]);
-        record.target = "libp2p_swarm".into();
+        record.module = "libp2p_swarm".into();
         assert!(line(Form::Plain, &record).ends_with("DEBUG libp2p_swarm: dialing\n"));
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn nothing_harmful_leaves_in_any_form() {
         const EVIL: &str = "a\x1b[2J\nb\r\u{9b}c\u{202e}d\u{2028}\0";
         let mut evil = record(Level::INFO, EVIL, &[("error", EVIL), ("file", "ü ✓")]);
-        evil.target = EVIL.into();
+        evil.module = EVIL.into();
         let forms = [Form::Terminal { colours: false }, Form::Plain, Form::Prefixed, Form::Json, Form::Journal];
         for form in forms {
             let text = line(form, &evil);
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(
             line(Form::Json, &record),
             "{\"time\":\"2025-11-21T14:02:03.045Z\",\"level\":\"info\",\"message\":\"stream ended\",\
-             \"target\":\"p2ptun::tunnel\",\"tunnel\":\"ssh\",\"level_\":\"theirs\",\"stream\":7}\n"
+             \"module\":\"p2ptun::tunnel\",\"tunnel\":\"ssh\",\"level_\":\"theirs\",\"stream\":7}\n"
         );
     }
 
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(datagram.clone()).unwrap(),
             "PRIORITY=3\nMESSAGE=it is off tunnel=ssh log.odd-name=\"a b\"\nSYSLOG_IDENTIFIER=p2ptun\n\
-             TARGET=p2ptun::tunnel\nP2PTUN_EVENT=it is off\nP2PTUN_TUNNEL=ssh\nP2PTUN_LOG_ODD_NAME=a b\n"
+             P2PTUN_EVENT=it is off\nP2PTUN_MODULE=p2ptun::tunnel\nP2PTUN_TUNNEL=ssh\nP2PTUN_LOG_ODD_NAME=a b\n"
         );
         assert_eq!(prefixed(&datagram), Form::Prefixed.line(&record));
         assert_eq!(journal_name(&"x".repeat(100)).len(), 57);

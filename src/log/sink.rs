@@ -62,7 +62,7 @@ impl queue::Sink for Sink {
         self.form.line(&Record {
             time: SystemTime::now(),
             level: Level::WARN,
-            target: Cow::Borrowed(module_path!()),
+            module: Cow::Borrowed(module_path!()),
             message: "events are missing here, for the reader of the log was too slow".to_owned(),
             fields: vec![("lost", Value::Number(lost.into()))],
         })
