@@ -461,6 +461,12 @@ async fn no_secret_is_ever_printed_whatever_is_asked_for() {
     assert_eq!(pair.server.reload().await.status.code(), Some(78));
     drop(client);
 
+    // Over QUIC as well, a refusal is told.
+    wait_for_text(&pair.server, "peer refused tunnel=echo").await;
+    let log = pair.server.log_text();
+    let refused = log.lines().find(|line| line.contains("peer refused")).unwrap();
+    assert!(refused.contains(&stranger.id) && refused.contains("/quic-v1"), "{refused}");
+
     let mut secrets = Vec::new();
     let mut logs = String::new();
     for node in [&mut pair.server, &mut pair.client, &mut stranger] {
