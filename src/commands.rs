@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod global;
 pub mod id;
+pub mod logging;
 pub mod outcome;
 pub mod reload;
 pub mod run;

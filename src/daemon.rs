@@ -19,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{self, Loaded, Refused, Sources},
     control::{self, Handles, ReloadRequest, Server, SocketError},
+    log,
     node::{
         Node, NodeView,
         identity::{self, Identity, IdentityError},
     },
     plan::restart_required,
     reconcile::Reconciler,
-    spec::{Desired, PeerId},
+    spec::{Desired, PeerId, TunnelName},
     status::{Applied, Path as PeerPath, PeerStatus, Status, streams::LiveStreams},
     triggers::{Trigger, Triggers, WatchSet},
 };
@@ -108,7 +109,7 @@ impl Daemon {
         };
         let identity = identity::load_or_create(&path)?;
         for warning in &identity.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(file = %path.display(), warning, "identity is not as it should be");
         }
         let own = identity.peer_id();
 
@@ -121,7 +122,11 @@ impl Daemon {
 
         let mut tasks = JoinSet::new();
         let stop_control = CancellationToken::new();
-        let node = Node::start(identity.keypair(), offline(&desired), &mut tasks).map_err(os("can't use the key"))?;
+        let offline = offline(&desired);
+        if let Some(reason) = &offline {
+            tracing::error!(error = %reason, "node stays off the network");
+        }
+        let node = Node::start(identity.keypair(), offline, &mut tasks).map_err(os("can't use the key"))?;
         tasks.spawn(server.run(stop_control.clone()));
         let reconciler = Reconciler::new(node.clone(), status.clone(), live.clone());
         let mut daemon = Self {
@@ -141,7 +146,8 @@ impl Daemon {
             stop_control,
             _identity: identity,
         };
-        tracing::info!(peer = %own, config = ?daemon.config, "starting");
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(peer = %own, file = %daemon.config.display(), version, "starting");
         daemon.apply(Loaded { desired, ..loaded }).await;
         Ok(daemon)
     }
@@ -232,7 +238,8 @@ impl Daemon {
             }
         };
         let (sources, reason) = refused;
-        tracing::error!(error = ?reason, "the configuration is refused; the old set stays");
+        let file = self.config.display();
+        tracing::error!(%file, error = reason, "configuration refused; the old set stays");
         self.watch(&sources, self.reconciler.declared().watch);
         self.seen = sources;
         self.status.send_modify(|status| status.config.error = Some(reason.clone()));
@@ -242,18 +249,20 @@ impl Daemon {
     async fn apply(&mut self, loaded: Loaded) -> Applied {
         let Loaded { desired, warnings, sources, .. } = loaded;
         for warning in &warnings {
-            tracing::warn!("{}", warning.short());
+            tracing::warn!(warning = warning.short(), "configuration is taken, with a warning");
         }
         self.log_what_does_not_act(&desired);
         let restart_required = restart_required(&self.started, &desired);
         if !restart_required.is_empty() {
-            tracing::warn!(keys = ?restart_required, "changes to these keys wait for a restart");
+            tracing::warn!(keys = restart_required.join(", "), "changes to these keys wait for a restart");
         }
         let mut effective = desired.for_node(self.node.peer_id());
         // Until listeners can follow a change, the addresses are those of the start.
         effective.node.listen_addresses.clone_from(&self.started.node.listen_addresses);
         effective.node.listen_addresses_are_default = self.started.node.listen_addresses_are_default;
         self.watch(&sources, effective.watch);
+        let names = effective.peers.iter().rev().map(|(name, peer)| (peer.id.to_string(), name.to_string()));
+        log::name_peers(self.node.peer_id(), names);
         let applied = self.reconciler.apply(effective).await;
         self.applied = sources.clone();
         self.seen = sources;
@@ -265,7 +274,9 @@ impl Daemon {
         });
         self.show_node();
         let Applied { added, removed, changed, failed } = &applied;
-        tracing::info!(?added, ?removed, ?changed, failed = failed.len(), "configuration applied");
+        let failed: Vec<_> = failed.iter().map(|failed| failed.name.clone()).collect();
+        let [added, removed, changed, failed] = [added, removed, changed, &failed].map(|names| list(names));
+        tracing::info!(file = %self.config.display(), added, removed, changed, failed, "configuration applied");
         applied
     }
 
@@ -316,7 +327,7 @@ impl Daemon {
             .map(|(key, _)| key)
             .collect();
         if !keys.is_empty() {
-            tracing::warn!(?keys, "not built yet: these keys have no effect");
+            tracing::warn!(keys = keys.join(", "), "these keys have no effect, for what they ask for is not built yet");
         }
     }
 
@@ -324,13 +335,13 @@ impl Daemon {
     async fn stop(mut self) {
         let drain = self.reconciler.declared().node.stop_timeout;
         let streams = self.live.list().len();
-        tracing::info!(streams, "stopping; told once more, it ends at once");
+        tracing::info!(streams, "stopping; told once more, the service ends at once");
         let deadline = Instant::now() + drain;
         self.reconciler.retire_all(drain).await;
         while !self.reconciler.is_empty() {
             tokio::select! {
                 trigger = self.triggers.next() => if trigger == Trigger::Stop {
-                    return tracing::info!("told once more; ending at once");
+                    return tracing::info!("stopping at once, as told");
                 },
                 () = self.reconciler.next() => self.reconciler.take_care().await,
                 // Each tunnel ends at the deadline by itself; this is for one that can't.
@@ -341,9 +352,15 @@ impl Daemon {
         }
         self.stop_control.cancel();
         if timeout(CLOSE_TIMEOUT, self.node.close()).await.is_err() {
-            tracing::debug!("some connections did not close in time");
+            tracing::debug!("connections did not close in time");
         }
     }
+}
+
+/// Names of tunnels as a field, if there are any.
+fn list(names: &[TunnelName]) -> Option<String> {
+    let names: Vec<_> = names.iter().map(TunnelName::as_str).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The path of the configuration for whoever asks from another folder, as far as JSON can tell it.

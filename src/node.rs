@@ -1,7 +1,9 @@
 //! The libp2p node: who we are, whom we are connected to, and streams to and from them. Knows no tunnels.
 
+mod asking;
 mod dialer;
 mod dns;
+mod events;
 mod identify;
 pub mod identity;
 mod limits;
@@ -29,7 +31,7 @@ use tokio::{
 
 pub use self::{
     listeners::has_ipv6,
-    streams::{Connection, Handshake, Inbound, Offering, Route, Stream},
+    streams::{Connection, Handshake, Inbound, Offering, Refused, Route, Stream, Taken},
 };
 use self::{
     streams::{Connections, Offers, Request, RequestError, Waiting},

@@ -26,7 +26,9 @@ use crate::{
     spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
     status::{Applied, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
     tunnel::{
-        Scope, is_built, not_built,
+        Scope,
+        events::Events,
+        is_built, not_built,
         socket::{BindError, Socket},
     },
 };
@@ -200,9 +202,10 @@ impl Reconciler {
             last_error: books.last_error.clone(),
             live: self.live.clone(),
             log_streams: self.log_streams.clone(),
+            events: Events::new(name.clone()),
         };
         if let Some(reason) = not_built(&tunnel) {
-            tracing::warn!(tunnel = %name, error = reason, "tunnel is not up");
+            tracing::warn!(tunnel = %name, error = reason, "tunnel can't be up");
         }
         let mut run = Run::new(scope, tunnel, &self.node, &mut self.tasks);
         if let Some(task) = run.task {
@@ -291,11 +294,11 @@ impl Reconciler {
 
     fn task_ended(&mut self, id: Id, owner: Owner, error: Option<String>) {
         if owner.retired.is_some() {
-            tracing::debug!(tunnel = %owner.name, "drained");
+            tracing::info!(tunnel = %owner.name, "tunnel ended");
             self.drained = true;
         } else if let Some(run) = self.runs.get_mut(&owner.name).filter(|run| run.task == Some(id)) {
             let error = error.unwrap_or_else(|| "it ended by itself".to_owned());
-            tracing::error!(tunnel = %owner.name, error, "a tunnel's task has failed; this is a bug");
+            tracing::error!(tunnel = %owner.name, error, "the task of a tunnel has failed, which is a bug");
             run.died(error);
         }
         let drained = |name: &TunnelName| !self.owners.values().any(|owner: &Owner| owner.name == *name);

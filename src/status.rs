@@ -5,6 +5,7 @@
 //! atomics shared with the streams that count them, so a published [`Status`] never goes stale.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -216,6 +217,17 @@ pub enum Path {
     None,
     #[serde(other)]
     Unknown,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Path::Direct => "direct",
+            Path::Relayed => "relayed",
+            Path::None => "none",
+            Path::Unknown => "unknown",
+        })
+    }
 }
 
 /// What a reload did: the answer of `POST /v1/reload`.

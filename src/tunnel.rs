@@ -2,6 +2,7 @@
 
 mod buffer;
 mod endpoint;
+pub mod events;
 mod failover;
 pub mod forward;
 mod header;
@@ -18,7 +19,11 @@ use std::sync::{
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::pipe::Meter;
+use self::{
+    events::Events,
+    pipe::{Broken, Meter},
+    stream_set::Ended,
+};
 use crate::{
     spec::{Bind, Endpoint, PeerId, Tunnel, TunnelName},
     status::{
@@ -73,8 +78,9 @@ pub struct Scope {
     pub counters: Arc<Counters>,
     pub last_error: LastError,
     pub live: LiveStreams,
-    /// Whether each stream is worth an event in the log; changes while streams live.
+    /// Whether the end of each stream is worth an event at the level info; changes while streams live.
     pub log_streams: Arc<AtomicBool>,
+    pub events: Events,
 }
 
 impl Scope {
@@ -85,22 +91,23 @@ impl Scope {
         self.counters.refused.add(1);
     }
 
-    /// Keeps what went wrong for whoever looks. What repeats is logged once.
+    /// Keeps what went wrong for whoever looks.
     fn trouble(&self, reason: String) {
-        if self.last_error.set(Some(reason.clone())) {
-            tracing::warn!(tunnel = %self.name, error = ?reason, "a connection failed");
-        }
+        self.events.failed(&reason);
+        self.last_error.set(Some(reason));
     }
 
     /// A stream went well: what was wrong before no longer is.
     fn works(&self) {
+        self.events.works();
         self.last_error.set(None);
     }
 
     /// Lists a stream while it lives.
     fn enter(self: &Arc<Self>, peer: PeerId, path: Path, cut: CancellationToken) -> StreamMeter {
         let entry = self.live.enter(self.name.clone(), peer, path, cut);
-        StreamMeter { scope: self.clone(), peer, began: Instant::now(), entry }
+        tracing::debug!(tunnel = %self.name, %peer, stream = entry.id, %path, "stream opened");
+        StreamMeter { scope: self.clone(), peer, path, began: Instant::now(), entry }
     }
 }
 
@@ -108,23 +115,48 @@ impl Scope {
 struct StreamMeter {
     scope: Arc<Scope>,
     peer: PeerId,
+    path: Path,
     began: Instant,
     entry: LiveStream,
 }
 
-impl Drop for StreamMeter {
-    fn drop(&mut self) {
-        if self.scope.log_streams.load(Ordering::Relaxed) {
-            let LiveStream { id, bytes, .. } = &self.entry;
-            tracing::info!(
+impl StreamMeter {
+    /// Says how the stream ended.
+    fn ended(&self, piped: Result<(), Broken>) -> Ended {
+        if let Err(error) = &piped {
+            tracing::debug!(
                 tunnel = %self.scope.name,
                 peer = %self.peer,
-                stream = id,
-                bytes_in = bytes.inbound.get(),
-                bytes_out = bytes.outbound.get(),
-                seconds = self.began.elapsed().as_secs_f64(),
-                "stream ended"
+                stream = self.entry.id,
+                %error,
+                "stream broken off"
             );
+        }
+        piped.into()
+    }
+}
+
+impl Drop for StreamMeter {
+    fn drop(&mut self) {
+        let LiveStream { id, bytes, .. } = &self.entry;
+        // A macro for each level, for a level is a constant.
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    tunnel = %self.scope.name,
+                    peer = %self.peer,
+                    stream = id,
+                    path = %self.path,
+                    bytes_in = bytes.inbound.get(),
+                    bytes_out = bytes.outbound.get(),
+                    seconds = self.began.elapsed().as_secs_f64(),
+                    "stream ended"
+                )
+            };
+        }
+        match self.scope.log_streams.load(Ordering::Relaxed) {
+            true => tell!(info),
+            false => tell!(debug),
         }
     }
 }

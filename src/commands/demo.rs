@@ -24,10 +24,11 @@ use super::{
 use crate::{
     commands::{
         global::Global,
+        logging::Logging,
         outcome::{Exit, Failure},
     },
     daemon::{Daemon, Options},
-    log,
+    log::Level,
     node::identity,
     spec::PeerId,
     status::{State, Status},
@@ -39,11 +40,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAGE: &str = include_str!("demo/page.html");
 
 #[derive(Debug, Args)]
-pub struct Demo {}
+pub struct Demo {
+    #[command(flatten)]
+    logging: Logging,
+}
 
 impl Demo {
     pub fn run(self, _: &Global) -> Result<Exit, Failure> {
-        log::to_stderr("warn");
+        let _logging = self.logging.start(Level::Warn)?;
         raise_file_limit();
         let folder = tempfile::Builder::new().prefix("p2ptun-demo-").tempdir().map_err(cannot_create)?;
         let exit = serve(demo(folder.path()))?;

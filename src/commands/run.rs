@@ -9,24 +9,28 @@ use tokio::runtime::Runtime;
 use crate::{
     commands::{
         global::Global,
+        logging::Logging,
         outcome::{Exit, Failure},
     },
     config,
     daemon::{Daemon, Died, Options, StartError},
-    log,
+    log::Level,
 };
 
 #[derive(Debug, Args)]
-pub struct Run {}
+pub struct Run {
+    #[command(flatten)]
+    logging: Logging,
+}
 
 impl Run {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        log::to_stderr("info");
+        let _logging = self.logging.start(Level::Info)?;
         raise_file_limit();
         let options = Options { config: config::default_path(global.config().as_deref()), socket: global.socket() };
         serve(async {
             let daemon = Daemon::start(options).await?;
-            tracing::info!(socket = ?daemon.socket(), "ready");
+            tracing::info!(socket = %daemon.socket().display(), "ready");
             Ok(daemon.run().await?)
         })
     }

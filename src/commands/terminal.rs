@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use crate::commands::outcome::{Exit, Failure};
+use crate::{
+    commands::outcome::{Exit, Failure},
+    harmless::{self, is_harmful},
+};
 
 /// Prints `text`. That the reader has seen enough (`p2ptun status | head -1`) is no failure.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
@@ -17,7 +20,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// `text` in one line, without what a terminal would act on: a remote peer may have had a hand in it.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if acts_on_terminals(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// [`clean`] line by line, each line but the first behind `indent`.
@@ -26,22 +29,9 @@ pub fn clean_lines(text: &str, indent: &str) -> String {
     lines.join(&format!("\n{indent}"))
 }
 
-/// JSON as it is, but for what a terminal would act on, which is written as JSON's escapes. Only strings hold any.
+/// JSON as it is, but for what a terminal would act on, which is written as JSON's escapes.
 pub(super) fn clean_json(json: &str) -> String {
-    let mut clean = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            c if c != '\n' && acts_on_terminals(c) => clean.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => clean.push(c),
-        }
-    }
-    clean
-}
-
-fn acts_on_terminals(c: char) -> bool {
-    // Besides control characters, those that turn the direction of what follows or cannot be seen.
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    harmless::in_json(json).into_owned()
 }
 
 #[cfg(test)]
@@ -52,9 +42,5 @@ mod tests {
     fn text_of_strangers_cannot_steer_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\r\n\u{202e}ü✓"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}\u{fffd}ü✓");
         assert_eq!(clean_lines("one\ntwo\x07", "  "), "one\n  two\u{fffd}");
-        let json = serde_json::json!({ "path": "a\u{9b}\u{202e}\x1b\nü" });
-        let shown = clean_json(&format!("{json:#}"));
-        assert!(!shown.contains(|c| c != '\n' && acts_on_terminals(c)), "{shown:?}");
-        assert_eq!(shown.parse::<serde_json::Value>().unwrap(), json);
     }
 }

@@ -2,23 +2,11 @@
 
 use std::borrow::Cow;
 
-/// Whether a character could move the cursor, change the direction of text, or begin an escape sequence.
-fn is_harmful(c: char) -> bool {
-    // C0, DEL and C1, then the marks that break lines or turn text around.
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
+use crate::harmless::is_harmful;
 
 /// `text` in one line, every harmful character written as an escape.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
-        return text.into();
-    }
-    let mut clean = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_harmful(c) { clean.extend(c.escape_default()) } else { clean.push(c) }
-    }
-    clean.into()
+    crate::harmless::escaped(text)
 }
 
 /// `text` with a stand-in of the same length in bytes for every harmful character, so that offsets stay true.

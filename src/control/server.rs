@@ -19,7 +19,7 @@ use tokio::{
     net::UnixStream,
     sync::{Notify, mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -28,7 +28,10 @@ use super::{
     ErrorBody, RELOAD_DEADLINE, ReloadRequest,
     socket::{ControlSocket, SocketError},
 };
-use crate::status::{Status, streams::LiveStreams};
+use crate::{
+    log::{Limits, Repeats},
+    status::{Status, streams::LiveStreams},
+};
 
 /// Served at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 32;
@@ -77,6 +80,7 @@ impl Server {
     /// Serves until `stop` is cancelled, or this future dropped; connections that are open then are cut.
     pub async fn run(self, stop: CancellationToken) {
         let mut connections = JoinSet::new();
+        let mut failures = Repeats::new(Limits { kinds: 4, burst: 1 });
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -85,7 +89,7 @@ impl Server {
                     Ok((stream, _)) => {
                         connections.spawn(serve(stream, self.handles.clone()));
                     }
-                    Err(error) => pause_after(error).await,
+                    Err(error) => pause_after(error, &mut failures).await,
                 },
             }
         }
@@ -94,12 +98,14 @@ impl Server {
 
 fn report_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        error!(%error, "a control connection died");
+        error!(%error, "the task of a control connection has failed, which is a bug");
     }
 }
 
-async fn pause_after(error: io::Error) {
-    warn!(%error, "cannot accept a control connection");
+async fn pause_after(error: io::Error, failures: &mut Repeats<String>) {
+    if let Some(told) = failures.seen(error.to_string(), (), Instant::now()) {
+        warn!(%error, repeated = told.repeated(), "can't accept a control connection; trying again");
+    }
     sleep(ACCEPT_PAUSE).await;
 }
 
@@ -125,9 +131,9 @@ async fn serve(stream: UnixStream, handles: Handles) {
     };
     tokio::select! {
         served = connection => if let Err(error) = served {
-            debug!(%error, "a control connection failed");
+            debug!(%error, "control connection failed");
         },
-        () = too_slow => debug!("a control client does not read its answer"),
+        () = too_slow => debug!("control client does not read its answer"),
     }
 }
 

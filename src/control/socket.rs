@@ -234,7 +234,7 @@ impl Drop for SocketFile {
         if device_and_inode(&self.path).is_ok_and(|now| now == self.device_and_inode)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(path = ?self.path, %error, "cannot remove the control socket");
+            tracing::warn!(file = %self.path.display(), %error, "can't remove the control socket");
         }
     }
 }

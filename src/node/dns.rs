@@ -39,7 +39,7 @@ impl<O: Send + 'static> Resolving<O> {
     fn look_again(&mut self) {
         let now = configured();
         if now != self.configured {
-            tracing::info!(path = RESOLV_CONF, "resolver configuration has changed");
+            tracing::info!(file = RESOLV_CONF, "resolver configuration has changed");
             self.configured = now;
             self.resolver = resolver(&self.inner);
         }

@@ -13,11 +13,15 @@ use tokio::time::Instant;
 
 use crate::{
     backoff::Backoff,
+    log::{Limits, Repeats},
     spec::Multiaddr,
     status::{ListenerStatus, State},
 };
 
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// Reasons for failures that the log tells apart.
+const REASONS: Limits = Limits { kinds: 4, burst: 1 };
 
 /// The configured listen addresses and what became of each.
 #[derive(Default)]
@@ -27,6 +31,8 @@ struct Listener {
     address: Multiaddr,
     state: Listening,
     retries: Backoff,
+    /// For the log: each new reason is news.
+    failures: Repeats<String>,
 }
 
 enum Listening {
@@ -53,9 +59,9 @@ impl Listeners {
         });
         for address in wanted {
             if !self.0.iter().any(|listener| listener.address == *address) {
-                let mut retries = RETRIES;
-                let state = open(address, swarm, &mut retries, now);
-                self.0.push(Listener { address: address.clone(), state, retries });
+                let (mut retries, mut failures) = (RETRIES, Repeats::new(REASONS));
+                let state = open(address, swarm, &mut retries, &mut failures, now);
+                self.0.push(Listener { address: address.clone(), state, retries, failures });
             }
         }
     }
@@ -73,7 +79,7 @@ impl Listeners {
     pub fn retry<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, now: Instant) {
         for listener in &mut self.0 {
             if matches!(listener.state, Listening::Failed { retry_at, .. } if retry_at <= now) {
-                listener.state = open(&listener.address, swarm, &mut listener.retries, now);
+                listener.state = open(&listener.address, swarm, &mut listener.retries, &mut listener.failures, now);
             }
         }
     }
@@ -98,7 +104,9 @@ impl Listeners {
     pub fn closed(&mut self, id: ListenerId, reason: Result<(), io::Error>, now: Instant) {
         if let Some(listener) = self.find(id) {
             let error = reason.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
-            tracing::warn!(address = %listener.address, error, "no longer listening");
+            if let Some(told) = listener.failures.seen(error.clone(), (), now) {
+                tracing::warn!(address = %listener.address, error, repeated = told.repeated(), "listener ended; trying again");
+            }
             let retry_at = now + listener.retries.pause();
             listener.state = Listening::Failed { error, retry_at };
         }
@@ -133,6 +141,7 @@ fn open<B: NetworkBehaviour>(
     address: &Multiaddr,
     swarm: &mut Swarm<B>,
     retries: &mut Backoff,
+    failures: &mut Repeats<String>,
     now: Instant,
 ) -> Listening {
     let opened = probe(address).and_then(|()| {
@@ -145,7 +154,9 @@ fn open<B: NetworkBehaviour>(
         Ok(id) => Listening::Open { id, addresses: Vec::new() },
         Err(error) => {
             let error = error.to_string();
-            tracing::warn!(%address, error, "can't listen; trying again");
+            if let Some(told) = failures.seen(error.clone(), (), now) {
+                tracing::warn!(%address, error, repeated = told.repeated(), "listener not up; trying again");
+            }
             Listening::Failed { error, retry_at: now + retries.pause() }
         }
     }

@@ -32,10 +32,10 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 pub use self::{
-    connection::{Connection, Route},
+    connection::{Connection, Route, remote_address},
     connections::{Connections, Waiting},
     handler::{Handler, ToHandler},
-    offers::{Inbound, Offering, Offers},
+    offers::{Inbound, Offering, Offers, Refused, Taken},
     request::{Handshake, Request, RequestError},
     stream::Stream,
 };

@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     NodeConfig, NodeView, PeerView,
     dialer::Dialer,
+    events::{Events, innermost},
     limits::Limits,
     listeners::Listeners,
     pulse::{self, Pulses},
@@ -75,6 +76,7 @@ pub struct SwarmTask {
     pulses: Pulses,
     suspects: Suspects,
     agents: HashMap<PeerId, String>,
+    events: Events,
     view: watch::Sender<NodeView>,
     closing: Option<oneshot::Sender<()>>,
 }
@@ -104,7 +106,7 @@ impl SwarmTask {
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
             .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let swarm = Swarm::new(transport::new(keypair)?, behaviour, keypair.public().to_peer_id(), config);
+        let swarm = Swarm::new(transport::new(keypair, &offers)?, behaviour, keypair.public().to_peer_id(), config);
         Ok(Self {
             swarm,
             commands,
@@ -115,6 +117,7 @@ impl SwarmTask {
             pulses: Pulses::default(),
             suspects: Suspects::default(),
             agents: HashMap::new(),
+            events: Events::new(),
             view,
             closing: None,
         })
@@ -123,10 +126,9 @@ impl SwarmTask {
     /// Runs until every handle of the node is gone.
     pub async fn run(mut self) {
         loop {
-            let next_timer = [self.dialer.next_due(), self.listeners.next_retry(), self.pulses.next_check()]
-                .into_iter()
-                .flatten()
-                .min();
+            let timers =
+                [self.dialer.next_due(), self.listeners.next_retry(), self.pulses.next_check(), self.events.next_due()];
+            let next_timer = timers.into_iter().flatten().min();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = self.commands.recv() => match command {
@@ -156,9 +158,13 @@ impl SwarmTask {
     fn on_time(&mut self, now: Instant) {
         self.listeners.retry(&mut self.swarm, now);
         for id in self.pulses.silent(now) {
-            tracing::info!(connection = ?id, "closing a connection that no longer answers");
+            if let Some(connection) = self.connections.find(id) {
+                let Connection { peer, remote, .. } = &*connection;
+                tracing::info!(%peer, address = %remote, "connection no longer answers; closing it");
+            }
             self.swarm.close_connection(id);
         }
+        self.events.tell_due(&self.connections, now);
     }
 
     fn close(&mut self, done: oneshot::Sender<()>) {
@@ -208,12 +214,12 @@ impl SwarmTask {
         if addresses.is_empty() || self.connections.has_replaced(&silent.peer) {
             return;
         }
-        tracing::debug!(peer = %silent.peer, "no sign of life; dialling anew");
+        tracing::debug!(peer = %silent.peer, address = %silent.remote, "connection gives no sign of life; dialling anew");
         let options = dial_options(silent.peer, addresses);
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => self.suspects.challenge(id, silent.id),
-            Err(error) => tracing::debug!(peer = %silent.peer, %error, "can't dial anew"),
+            Err(error) => tracing::debug!(peer = %silent.peer, %error, "dial failed"),
         }
     }
 
@@ -221,27 +227,31 @@ impl SwarmTask {
         let waited_for = self.connections.waited_for();
         let waited_for = |peer: &PeerId| waited_for.contains(peer);
         if let Some((peer, reason)) = self.dialer.failed(id, in_words(error), waited_for, Instant::now()) {
-            tracing::debug!(%peer, error = ?reason, "can't connect");
+            self.events.unreachable(peer, &reason, Instant::now());
             self.connections.dial_failed(&peer, &reason);
         }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
-                tracing::debug!(peer = %peer_id, "connected");
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
+                self.log_connected(peer_id, connection_id, num_established.get());
                 self.dialer.connected(peer_id, connection_id, Instant::now());
                 self.pulses.begin(connection_id, Instant::now());
                 if let Some(old) = self.suspects.replaced_by(&connection_id) {
-                    tracing::debug!(peer = %peer_id, "new streams take a new connection");
+                    tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
                     self.connections.replace(&peer_id, old);
                     self.swarm.behaviour_mut().streams.supersede(peer_id, old);
                 }
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
-                let cause = cause.map(|cause| cause.to_string());
-                tracing::debug!(peer = %peer_id, error = ?cause, "connection closed");
+                let cause = cause.map(|cause| innermost(&cause));
+                let error = cause.as_deref();
+                tracing::debug!(peer = %peer_id, connections = num_established, error, "connection closed");
+                if num_established == 0 && self.closing.is_none() && self.offers.is_known(&peer_id) {
+                    self.events.went(peer_id, error, Instant::now());
+                }
                 self.pulses.end(&connection_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
@@ -250,12 +260,14 @@ impl SwarmTask {
                     self.dialer.waited_for(self.connections.waited_for(), now);
                 }
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
+                let peer = peer_id.map(tracing::field::display);
+                tracing::debug!(peer, error = in_words(&error), "dial failed");
                 self.suspects.replaced_by(&connection_id);
                 self.dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                tracing::info!(%address, "listening");
+                tracing::info!(%address, "listener up");
                 self.listeners.new_address(listener_id, address);
             }
             SwarmEvent::ExpiredListenAddr { listener_id, address } => {
@@ -264,7 +276,10 @@ impl SwarmTask {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 self.listeners.closed(listener_id, reason, Instant::now());
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to take a connection"),
+            SwarmEvent::ListenerError { error, .. } => self.events.listener_failed(&error, Instant::now()),
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                self.events.incoming_failed(&send_back_addr, &error, Instant::now());
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 let agent = info.agent_version.chars().take(MAX_AGENT).collect();
@@ -284,12 +299,21 @@ impl SwarmTask {
         }
     }
 
-    fn on_ping(&mut self, ping::Event { connection, result, .. }: ping::Event) {
+    fn log_connected(&mut self, peer: PeerId, id: ConnectionId, connections: u32) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let (address, path) = (&connection.remote, connection.path());
+        tracing::debug!(%peer, %address, %path, connections, "connection established");
+        if connections == 1 && self.offers.is_known(&peer) {
+            self.events.came(&connection, Instant::now());
+        }
+    }
+
+    fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
         match result {
             Ok(round_trip) => self.pulses.answered(connection, round_trip, Instant::now()),
             Err(ping::Failure::Unsupported) => self.pulses.end(&connection),
             // Silence ends a connection; a failed ping is part of it.
-            Err(error) => tracing::debug!(%error, "ping failed"),
+            Err(error) => tracing::debug!(%peer, %error, "ping failed"),
         }
     }
 
@@ -341,12 +365,4 @@ fn in_words(error: &DialError) -> String {
         DialError::WrongPeerId { obtained, address } => format!("{address} is another peer, {obtained}"),
         other => innermost(other),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

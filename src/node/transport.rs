@@ -1,12 +1,13 @@
 //! How bytes reach a peer: TCP with TLS or Noise and yamux, or QUIC; names resolved on the way.
 
-use std::{io, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, FutureExt, TryFutureExt, future, future::BoxFuture};
 use libp2p::{
     Transport as _,
     core::{
-        muxing::StreamMuxerBox,
+        ConnectedPoint,
+        muxing::{StreamMuxer, StreamMuxerBox},
         transport::Boxed,
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo, Version},
     },
@@ -14,7 +15,7 @@ use libp2p::{
     noise, quic, tcp, tls, yamux,
 };
 
-use super::{dns::Resolving, muxer::BoundedClose};
+use super::{asking::Asking, dns::Resolving, muxer::BoundedClose, streams::Offers};
 use crate::spec::PeerId;
 
 /// From the first packet to a connection that carries streams.
@@ -33,12 +34,12 @@ const QUIC_CONNECTION_WINDOW: u32 = 64 << 20;
 /// *possible* stream is set aside, so a larger number would leave nothing for windows to grow.
 const YAMUX_STREAMS: usize = 3_072;
 
-/// The node's transport.
+/// The node's transport. What peers ask for is made known to `offers`.
 ///
 /// # Errors
 ///
 /// Where the key cannot be used for TLS or Noise.
-pub fn new(keypair: &Keypair) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+pub fn new(keypair: &Keypair, offers: &Arc<Offers>) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let mut multiplexer = yamux::Config::default();
     multiplexer.set_max_num_streams(YAMUX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
@@ -46,19 +47,36 @@ pub fn new(keypair: &Keypair) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
         .authenticate(Security::new(keypair)?)
         .multiplex(multiplexer)
         .timeout(SET_UP_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(BoundedClose::new(muxer))));
+        .map(listening_to(offers.clone(), BoundedClose::new));
 
     let mut config = quic::Config::new(keypair);
     config.handshake_timeout = SET_UP_TIMEOUT;
     config.max_concurrent_stream_limit = QUIC_STREAMS;
     config.max_stream_data = QUIC_STREAM_WINDOW;
     config.max_connection_data = QUIC_CONNECTION_WINDOW;
-    let quic = quic::tokio::Transport::new(config).map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+    let quic = quic::tokio::Transport::new(config).map(listening_to(offers.clone(), |connection| connection));
 
     let either = tcp.or_transport(quic).map(|either, _| match either {
         future::Either::Left(connection) | future::Either::Right(connection) => connection,
     });
     Ok(Resolving::new(either.boxed()).boxed())
+}
+
+/// Wraps a new connection, so that it is known what its peer asks for.
+fn listening_to<C, M>(
+    offers: Arc<Offers>,
+    wrap: impl Fn(C) -> M + Clone + Send,
+) -> impl Fn((PeerId, C), ConnectedPoint) -> (PeerId, StreamMuxerBox) + Clone + Send
+where
+    M: StreamMuxer<Substream: Send + AsyncRead + AsyncWrite + Unpin + 'static, Error: Error + Send + Sync>
+        + Send
+        + Unpin
+        + 'static,
+{
+    move |(peer, connection), point| {
+        let asking = Asking::new(wrap(connection), offers.clone(), peer, &point);
+        (peer, StreamMuxerBox::new(asking))
+    }
 }
 
 /// TLS 1.3 before Noise: both are offered, and TLS has the faster ciphers.

@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    log::{Limits, Repeats},
     node::Node,
     spec::{Destinations, ForwardPeer, Listen, PeerRef, Tunnel, TunnelName},
     status::TunnelStatus,
@@ -24,6 +25,9 @@ use crate::{
 
 /// The pauses between attempts to bring up a tunnel that failed.
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// Reasons for failed attempts that the log tells apart.
+const REASONS: Limits = Limits { kinds: 4, burst: 1 };
 
 /// Commands that may wait for a tunnel's task. The reconciler waits for each to be done, so one is enough.
 const COMMANDS: usize = 1;
@@ -43,6 +47,8 @@ pub struct Run {
     pub error: Option<String>,
     pub retry_at: Option<Instant>,
     pub retries: Backoff,
+    /// Attempts to bind in vain, for the log. Each new reason is news.
+    failures: Repeats<String>,
 }
 
 enum Control {
@@ -64,6 +70,9 @@ impl Run {
                 let (control, commands) = mpsc::channel(COMMANDS);
                 let task = ListenTunnel::new(scope, node, Arc::new(listen.clone())).run(commands);
                 error.clone_from(&offline);
+                if offline.is_none() {
+                    tracing::info!(tunnel = %name, protocol = %listen.protocol, target = %listen.target, "tunnel up");
+                }
                 (Some(tasks.spawn(task).id()), Control::Listen(control))
             }
             Tunnel::Forward(forward) => {
@@ -74,7 +83,8 @@ impl Run {
             }
             Tunnel::Gateway(_) | Tunnel::Socks(_) => (None, Control::NotBuilt),
         };
-        Self { name, tunnel, task, control, socket: None, offline, error, retry_at: None, retries: RETRIES }
+        let failures = Repeats::new(REASONS);
+        Self { name, tunnel, task, control, socket: None, offline, error, retry_at: None, retries: RETRIES, failures }
     }
 
     /// Has the task follow the tunnel's declaration and socket as they are now.
@@ -100,18 +110,20 @@ impl Run {
     pub async fn set_socket(&mut self, bound: Result<Arc<Socket>, BindError>) {
         match bound {
             Ok(socket) => {
-                if self.retry_at.is_some() {
-                    tracing::info!(tunnel = %self.name, bind = socket.bound(), "the tunnel is up");
+                if self.socket.as_ref().is_none_or(|held| held.bound() != socket.bound()) {
+                    tracing::info!(tunnel = %self.name, bind = socket.bound(), "tunnel up");
                 }
                 self.socket = Some(socket);
                 self.error.clone_from(&self.offline);
                 self.retry_at = None;
                 self.retries = RETRIES;
+                self.failures = Repeats::new(REASONS);
             }
             Err(error) => {
                 let error = error.to_string();
-                if self.error.as_ref() != Some(&error) {
-                    tracing::warn!(tunnel = %self.name, error = ?error, "tunnel is not up; trying again");
+                if let Some(told) = self.failures.seen(error.clone(), (), Instant::now()) {
+                    let repeated = told.repeated();
+                    tracing::warn!(tunnel = %self.name, error, repeated, "tunnel not up; trying again");
                 }
                 self.socket = None;
                 self.error = Some(error);

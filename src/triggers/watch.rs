@@ -169,7 +169,8 @@ impl Watcher {
         if let Some(error) = &failure
             && !self.blind
         {
-            warn!(%error, "cannot watch the configuration; looking at it every {FAST_POLL:?} instead");
+            let seconds = FAST_POLL.as_secs();
+            warn!(%error, seconds, "can't watch the configuration; looking at it again and again instead");
         }
         self.blind = failure.is_some();
         self.next_poll = Instant::now() + if self.blind { FAST_POLL } else { SLOW_POLL };

@@ -57,7 +57,7 @@ async fn round(node: &Node, opens: &[Open], deadline: Instant) -> Result<(PeerId
             Some((peer, opened)) = racing.next() => match opened {
                 Ok(opened) => return Ok((peer, opened)),
                 Err(error) => {
-                    tracing::debug!(%peer, %error, "trying the next peer");
+                    tracing::debug!(%peer, %error, "peer gives no stream; trying the next");
                     failure = error;
                 }
             },

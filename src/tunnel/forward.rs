@@ -102,7 +102,7 @@ async fn carry(scope: Arc<Scope>, node: Node, forward: Arc<Forward>, local: Loca
     };
     let path = opened.connection.as_ref().map_or(Path::Direct, |connection| connection.path());
     let meter = scope.enter(peer, path, cut);
-    pipe(local, opened.stream, &meter).await.into()
+    meter.ended(pipe(local, opened.stream, &meter).await)
 }
 
 async fn open(node: &Node, forward: &Forward, deadline: Instant) -> Result<(PeerId, Opened), OpenError> {

@@ -13,8 +13,8 @@ use super::{
     stream_set::{Ended, StreamSet},
 };
 use crate::{
-    node::{Inbound, Node, Offering},
-    spec::{Listen, PeerId},
+    node::{Inbound, Node, Offering, Refused, Taken},
+    spec::{Listen, Multiaddr, PeerId},
     status::Path,
 };
 
@@ -50,7 +50,10 @@ impl ListenTunnel {
                     }
                     None => return,
                 },
-                Some(inbound) = self.offering.next() => self.serve(inbound),
+                Some(taken) = self.offering.next() => match taken {
+                    Taken::By(inbound) => self.serve(inbound),
+                    Taken::Refused(refused) => self.refuse(refused),
+                },
                 () = self.streams.reap() => {}
             }
         }
@@ -64,11 +67,20 @@ impl ListenTunnel {
         self.listen = listen;
     }
 
+    /// Takes note of a peer that is not in `allow`. That is no trouble of the tunnel's.
+    fn refuse(&self, refused: Refused) {
+        self.scope.events.refused(refused, self.offering.protocol());
+        self.scope.counters.refused.add(1);
+    }
+
     fn serve(&mut self, inbound: Inbound) {
         let listen = &self.listen;
         let peer = inbound.peer;
         if peer != self.own && !listen.allow.allows(&peer) {
-            return self.scope.refused(format!("{peer} is not in `allow`"));
+            // It lost the right between its negotiation and now.
+            let address =
+                inbound.connection.as_ref().map_or(Multiaddr::empty(), |connection| connection.remote.clone());
+            return self.refuse(Refused { peer, address });
         }
         let of_peer = listen.max_connections_per_peer.map(|max| (peer, max));
         if !self.streams.admits(listen.max_connections, of_peer) {
@@ -112,7 +124,7 @@ async fn carry(scope: Arc<Scope>, listen: Arc<Listen>, inbound: Inbound, cut: Ca
         Err(error) => Err(error),
     };
     if let Err(error) = greeted {
-        return Ended::Broken(Broken::Local(error));
+        return meter.ended(Err(Broken::Local(error)));
     }
-    pipe(local, inbound.stream, &meter).await.into()
+    meter.ended(pipe(local, inbound.stream, &meter).await)
 }

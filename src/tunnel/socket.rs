@@ -202,7 +202,7 @@ impl Drop for SocketFile {
         if inode(&self.path).is_ok_and(|now| now == self.inode)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
-            tracing::warn!(path = ?self.path, %error, "can't remove a socket that is no longer served");
+            tracing::warn!(file = %self.path.display(), %error, "can't remove a socket that is no longer served");
         }
     }
 }

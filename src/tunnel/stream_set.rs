@@ -17,7 +17,7 @@ pub enum Ended {
     /// Both ways reached their ends.
     Clean,
     /// It broke on the way; both sides have been told.
-    Broken(Broken),
+    Broken,
     /// It never came to be: the target or the peer failed, or the peer refused.
     Refused(String),
     /// Somebody wanted it cut.
@@ -31,7 +31,7 @@ impl From<Result<(), Broken>> for Ended {
             Err(Broken::Remote(error)) if Stream::is_refusal(&error) => {
                 Self::Refused("the peer does not offer the protocol to this node".to_owned())
             }
-            Err(broken) => Self::Broken(broken),
+            Err(_) => Self::Broken,
         }
     }
 }
@@ -89,11 +89,19 @@ impl StreamSet {
         self.scope.counters.streams_total.add(1);
     }
 
-    /// Waits for a stream to end and accounts for it; for ever while there is none. Cancel-safe.
+    /// Waits for a stream to end and accounts for it, or says what the log has held back; for ever while there is neither.
+    /// Cancel-safe.
     pub async fn reap(&mut self) {
-        match self.tasks.join_next_with_id().await {
-            Some(joined) => self.account_for(joined),
-            None => std::future::pending().await,
+        let due = self.scope.events.next_due();
+        let due = async {
+            match due {
+                Some(time) => sleep_until(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(joined) = self.tasks.join_next_with_id() => self.account_for(joined),
+            () = due => self.scope.events.tell_due(),
         }
     }
 
@@ -101,18 +109,15 @@ impl StreamSet {
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, ended),
             Err(error) => {
-                tracing::error!(tunnel = %self.scope.name, %error, "a stream's task has failed; this is a bug");
+                tracing::error!(tunnel = %self.scope.name, %error, "the task of a stream has failed, which is a bug");
                 (error.id(), Ended::Cut)
             }
         };
         self.forget(id);
         match ended {
             Ended::Clean => self.scope.works(),
-            Ended::Broken(error) => {
-                tracing::debug!(tunnel = %self.scope.name, %error, "a stream was cut off");
-            }
             Ended::Refused(reason) => self.scope.refused(reason),
-            Ended::Cut => {}
+            Ended::Broken | Ended::Cut => {}
         }
     }
 
@@ -154,7 +159,8 @@ impl StreamSet {
             tokio::select! {
                 () = self.reap() => {}
                 () = sleep_until(deadline) => {
-                    tracing::info!(tunnel = %self.scope.name, streams = self.entries.len(), "drained for long enough; resetting the rest");
+                    let (tunnel, streams) = (&self.scope.name, self.entries.len());
+                    tracing::info!(%tunnel, streams, "streams drained for long enough; resetting those that are left");
                     break;
                 }
             }

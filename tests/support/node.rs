@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Variables by which the caller's surroundings could reach a node.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 11] = [
     "P2PTUN_CONFIG",
     "P2PTUN_SOCKET",
     "RUNTIME_DIRECTORY",
@@ -35,6 +35,10 @@ const FOREIGN: [&str; 7] = [
     "CREDENTIALS_DIRECTORY",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
+    "JOURNAL_STREAM",
+    "P2PTUN_LOG",
+    "P2PTUN_LOG_FORMAT",
+    "CLICOLOR_FORCE",
 ];
 
 /// The table that declares a peer.
@@ -56,6 +60,10 @@ pub struct Node {
     pub body: String,
     /// The path that the service is given.
     pub config: PathBuf,
+    /// More options of `p2ptun run`.
+    pub options: Vec<&'static str>,
+    /// More of its environment.
+    pub variables: Vec<(&'static str, String)>,
     dir: TempDir,
     process: Mutex<Option<Child>>,
 }
@@ -72,6 +80,8 @@ impl Node {
             listen_address: transport.any_port().to_owned(),
             body: String::new(),
             config: dir.path().join("p2ptun.toml"),
+            options: Vec::new(),
+            variables: Vec::new(),
             dir,
             process: Mutex::new(None),
         };
@@ -138,18 +148,27 @@ impl Node {
     pub fn spawn(&mut self) {
         let mut log = File::options().create(true).append(true).open(self.log()).unwrap();
         writeln!(log, "--- p2ptun run").unwrap();
-        let child = self
-            .command()
-            .arg("run")
-            .arg("-c")
-            .arg(&self.config)
-            .arg("--socket")
-            .arg(self.socket())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        self.spawn_writing_to(log);
+    }
+
+    /// Starts the service with another place for what it writes.
+    pub fn spawn_writing_to(&mut self, stderr: impl Into<Stdio>) {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = self.run_command();
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(stderr).spawn().unwrap();
+        self.adopt(child);
+    }
+
+    /// `p2ptun run`, as this node is to run it.
+    pub fn run_command(&self) -> Command {
+        let mut command = self.command();
+        command.envs(self.variables.iter().cloned());
+        command.arg("run").arg("-c").arg(&self.config).arg("--socket").arg(self.socket()).args(&self.options);
+        command
+    }
+
+    /// Takes a running service as this node's.
+    pub fn adopt(&mut self, child: Child) {
         let earlier = self.process.lock().unwrap().replace(child);
         assert!(earlier.is_none(), "{} runs already", self.name);
     }

@@ -34,21 +34,12 @@ impl Connection {
             ConnectedPoint::Dialer { address, .. } => (address, None),
             ConnectedPoint::Listener { local_addr, send_back_addr } => (send_back_addr, Some(local_addr.clone())),
         };
-        // Over a relay, the listener's remote address names no circuit; its own does.
-        let relayed = [Some(remote), local.as_ref()].into_iter().flatten().any(is_relayed);
-        let route = match relayed {
+        let route = match point_is_relayed(point) {
             true => Route::Relayed,
             false if remote.iter().any(|part| matches!(part, Protocol::QuicV1)) => Route::DirectQuic,
             false => Route::DirectTcp,
         };
-        let remote = match remote.iter().last() {
-            // Who is there is said by `peer`.
-            Some(Protocol::P2p(_)) if !relayed => {
-                remote.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
-            }
-            _ => remote.clone(),
-        };
-        Self { id, peer, route, remote, local }
+        Self { id, peer, route, remote: remote_address(point), local }
     }
 
     pub fn path(&self) -> Path {
@@ -56,6 +47,25 @@ impl Connection {
             Route::DirectTcp | Route::DirectQuic => Path::Direct,
             Route::Relayed => Path::Relayed,
         }
+    }
+}
+
+/// The address of the far end, without saying who is there.
+pub fn remote_address(point: &ConnectedPoint) -> Multiaddr {
+    let remote = point.get_remote_address();
+    match remote.iter().last() {
+        Some(Protocol::P2p(_)) if !point_is_relayed(point) => {
+            remote.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+        }
+        _ => remote.clone(),
+    }
+}
+
+/// Over a relay, the listener's remote address names no circuit; its own does.
+fn point_is_relayed(point: &ConnectedPoint) -> bool {
+    match point {
+        ConnectedPoint::Dialer { address, .. } => is_relayed(address),
+        ConnectedPoint::Listener { local_addr, send_back_addr } => is_relayed(local_addr) || is_relayed(send_back_addr),
     }
 }
 

@@ -170,6 +170,12 @@ impl Connections {
         connections.iter().map(|(connection, _)| connection.clone()).collect()
     }
 
+    pub fn find(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        let peers = self.lock();
+        let mut connections = peers.values().flat_map(|entry| &entry.connections);
+        connections.find(|(connection, _)| connection.id == id).map(|(connection, _)| connection.clone())
+    }
+
     pub fn connected_peers(&self) -> Vec<PeerId> {
         let peers = self.lock();
         peers.iter().filter(|(_, entry)| !entry.connections.is_empty()).map(|(peer, _)| *peer).collect()

@@ -120,14 +120,13 @@ impl Handler {
     fn hand_over(&self, substream: Substream, protocol: StreamProtocol) {
         // The list that the peer negotiated against may be older than the offers.
         let Some(sink) = self.offers.admit(&self.connection.peer, &protocol) else {
-            tracing::debug!(peer = %self.connection.peer, protocol = ?protocol.as_ref(), "stream refused");
-            return;
+            return self.offers.asked_for(&self.connection.peer, &protocol, &self.connection.remote);
         };
         let connection = self.connection.clone();
         let inbound = Inbound { peer: connection.peer, stream: self.stream(substream), connection: Some(connection) };
         if sink.try_send(inbound).is_err() {
             // The tunnel has gone, or has not looked for a million streams. Dropping the stream resets it.
-            tracing::debug!(peer = %self.connection.peer, protocol = ?protocol.as_ref(), "stream came too late");
+            tracing::debug!(peer = %self.connection.peer, %protocol, "stream came when its tunnel had gone");
         }
     }
 }

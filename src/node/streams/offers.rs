@@ -14,11 +14,14 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{connection::Connection, stream::Stream};
-use crate::spec::{Allow, PeerId, StreamProtocol};
+use crate::spec::{Allow, Multiaddr, PeerId, StreamProtocol};
 
 /// Streams that may wait for their tunnel to take them, over all connections. Not a limit that is meant to be met: a
 /// tunnel takes each stream at once and counts it against its own limits, and each connection bounds its streams.
 const HANDED_OVER: usize = 1 << 20;
+
+/// Refusals that may wait for their tunnel to take note of them. What comes beyond is refused all the same, uncounted.
+const REFUSALS: usize = 1 << 10;
 
 /// A stream that a peer has opened.
 pub struct Inbound {
@@ -26,6 +29,14 @@ pub struct Inbound {
     pub peer: PeerId,
     /// `None` where this very node opened it.
     pub connection: Option<Arc<Connection>>,
+}
+
+/// A peer has asked for what is not offered to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    pub peer: PeerId,
+    /// Where it is.
+    pub address: Multiaddr,
 }
 
 /// The table of offers. Shared.
@@ -48,19 +59,21 @@ struct Offer {
     id: u64,
     allow: Allow,
     sink: mpsc::Sender<Inbound>,
+    refusals: mpsc::Sender<Refused>,
 }
 
 impl Offers {
     /// Offers `protocol` to the peers in `allow`, in place of an earlier offer of the same protocol.
     pub fn offer(self: &Arc<Self>, protocol: StreamProtocol, allow: Allow) -> Offering {
         let (sink, inbound) = mpsc::channel(HANDED_OVER);
+        let (refusals, refused) = mpsc::channel(REFUSALS);
         let mut table = self.write();
         table.last_id += 1;
         let id = table.last_id;
-        table.offers.insert(protocol.clone(), Offer { id, allow, sink });
+        table.offers.insert(protocol.clone(), Offer { id, allow, sink, refusals });
         drop(table);
         self.has_changed();
-        Offering { offers: self.clone(), protocol, id, inbound }
+        Offering { offers: self.clone(), protocol, id, inbound, refused }
     }
 
     /// Replaces the set of peers that the configuration names.
@@ -91,6 +104,15 @@ impl Offers {
     pub fn admit(&self, peer: &PeerId, protocol: &StreamProtocol) -> Option<mpsc::Sender<Inbound>> {
         let table = self.read();
         table.offers.get(protocol).filter(|offer| offer.allow.allows(peer)).map(|offer| offer.sink.clone())
+    }
+
+    /// Takes note that the peer at `address` asks for `protocol`, if that is something that it may not have.
+    pub fn asked_for(&self, peer: &PeerId, protocol: &StreamProtocol, address: &Multiaddr) {
+        let table = self.read();
+        if let Some(offer) = table.offers.get(protocol).filter(|offer| !offer.allow.allows(peer)) {
+            // Fails where the tunnel has gone, or does not follow.
+            let _ = offer.refusals.try_send(Refused { peer: *peer, address: address.clone() });
+        }
     }
 
     /// Where a stream of this very node goes: the own peer may open whatever is offered to anybody.
@@ -128,12 +150,33 @@ pub struct Offering {
     protocol: StreamProtocol,
     id: u64,
     inbound: mpsc::Receiver<Inbound>,
+    refused: mpsc::Receiver<Refused>,
+}
+
+/// What becomes of an offer.
+pub enum Taken {
+    /// A peer has opened a stream.
+    By(Inbound),
+    /// A peer has asked for a stream that it may not have.
+    Refused(Refused),
 }
 
 impl Offering {
-    /// The next stream; `None` once another offering of the same protocol has taken this one's place.
-    pub async fn next(&mut self) -> Option<Inbound> {
-        self.inbound.recv().await
+    /// The next stream, or the next peer that may not have one; `None` once another offering of the same protocol has
+    /// taken this one's place. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Taken> {
+        tokio::select! {
+            // A flood of refusals holds up nobody.
+            biased;
+            Some(inbound) = self.inbound.recv() => Some(Taken::By(inbound)),
+            Some(refused) = self.refused.recv() => Some(Taken::Refused(refused)),
+            else => None,
+        }
+    }
+
+    /// The protocol that is offered.
+    pub fn protocol(&self) -> &StreamProtocol {
+        &self.protocol
     }
 
     /// Changes who sees the protocol. Streams that are open stay open; cutting them is the owner's part.
@@ -177,6 +220,20 @@ mod tests {
         assert!(offers.to_anyone());
         drop(offering);
         assert!(offers.protocols_for(&friend).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_hears_of_peers_that_ask_for_it_and_may_not_have_it() {
+        let offers = Arc::new(Offers::default());
+        let (friend, stranger) = (PeerId::random(), PeerId::random());
+        let mut offering = offers.offer(SSH, Allow::Peers([friend].into()));
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        offers.asked_for(&friend, &SSH, &address);
+        offers.asked_for(&stranger, &StreamProtocol::new("/x/other"), &address);
+        offers.asked_for(&stranger, &SSH, &address);
+        let taken = offering.next().await;
+        assert!(matches!(taken, Some(Taken::Refused(refused)) if refused == Refused { peer: stranger, address }));
+        assert!(offering.refused.try_recv().is_err());
     }
 
     #[test]
