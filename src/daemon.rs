@@ -1,5 +1,7 @@
 //! The service: wires the house together, and runs the one loop that everything meets in.
 
+mod vigil;
+
 use std::{
     collections::BTreeSet,
     future::pending,
@@ -16,6 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::vigil::Vigil;
 use crate::{
     config::{self, Loaded, Refused, Sources},
     control::{self, Handles, ReloadRequest, Server, SocketError},
@@ -27,6 +30,7 @@ use crate::{
     reconcile::Reconciler,
     spec::{Desired, PeerId},
     status::{Applied, Path as PeerPath, PeerStatus, Status, streams::LiveStreams},
+    systemd::Notifier,
     triggers::{Trigger, Triggers, WatchSet},
 };
 
@@ -83,6 +87,7 @@ pub struct Daemon {
     reconciler: Reconciler,
     triggers: Triggers,
     requests: mpsc::Receiver<ReloadRequest>,
+    vigil: Vigil,
     socket: PathBuf,
     /// The node and the control server.
     tasks: JoinSet<()>,
@@ -97,6 +102,15 @@ impl Daemon {
     ///
     /// Where the file, the identity or the control socket forbids it. Tunnels that fail are retried instead.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_under(options, Notifier::silent()).await
+    }
+
+    /// The same under a service manager, which is told when that is done and how the service does from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub async fn start_under(options: Options, notifier: Notifier) -> Result<Self, StartError> {
         let os = |what| move |source| StartError::Os { what, source };
         let loaded = config::load(&options.config)?;
         // Before anybody can think that the service is up: a signal that comes before would end the process.
@@ -126,6 +140,7 @@ impl Daemon {
         let reconciler = Reconciler::new(node.clone(), status.clone(), live.clone());
         let mut daemon = Self {
             config: options.config,
+            vigil: Vigil::new(notifier, node.clone(), status.subscribe()),
             started: desired.clone(),
             told_not_built: BTreeSet::new(),
             applied: loaded.sources.clone(),
@@ -143,6 +158,7 @@ impl Daemon {
         };
         tracing::info!(peer = %own, config = ?daemon.config, "starting");
         daemon.apply(Loaded { desired, ..loaded }).await;
+        daemon.vigil.ready().await;
         Ok(daemon)
     }
 
@@ -179,7 +195,7 @@ impl Daemon {
                     // Whoever asked may have left; the outcome stands in the status.
                     let _ = request.reply.send(outcome);
                 }
-                () = self.reconciler.next() => self.reconciler.take_care().await,
+                () = self.reconciler.next() => self.take_care().await,
                 Ok(()) = view.changed() => self.show_node(),
                 () = self.live.changed(), if refresh_peers.is_none() => {
                     refresh_peers = Some(Instant::now() + PEERS_DELAY);
@@ -187,7 +203,9 @@ impl Daemon {
                 () = at(refresh_peers) => {
                     refresh_peers = None;
                     self.show_node();
+                    self.vigil.news();
                 }
+                () = self.vigil.keep() => {}
                 Some(ended) = self.tasks.join_next() => return Err(Died(ended.err())),
             }
         }
@@ -213,7 +231,16 @@ impl Daemon {
         self.take(config::load(&self.config)).await
     }
 
+    /// Applies what was looked at or refuses it, and tells the service manager of both.
     async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
+        self.vigil.reloading().await;
+        let outcome = self.apply_or_refuse(looked).await;
+        // Also where it was refused, and before whoever asked is answered: else the unit is left "reloading".
+        self.vigil.ready().await;
+        outcome
+    }
+
+    async fn apply_or_refuse(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
         let refused = match looked {
             Ok(loaded) => match loaded.sources.emptied_since(&self.applied) {
                 None => return Ok(self.apply(loaded).await),
@@ -254,7 +281,8 @@ impl Daemon {
         effective.node.listen_addresses.clone_from(&self.started.node.listen_addresses);
         effective.node.listen_addresses_are_default = self.started.node.listen_addresses_are_default;
         self.watch(&sources, effective.watch);
-        let applied = self.reconciler.apply(effective).await;
+        let steps = self.reconciler.steps();
+        let applied = self.vigil.during(&steps, self.reconciler.apply(effective)).await;
         self.applied = sources.clone();
         self.seen = sources;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -267,6 +295,11 @@ impl Daemon {
         let Applied { added, removed, changed, failed } = &applied;
         tracing::info!(?added, ?removed, ?changed, failed = failed.len(), "configuration applied");
         applied
+    }
+
+    async fn take_care(&mut self) {
+        let steps = self.reconciler.steps();
+        self.vigil.during(&steps, self.reconciler.take_care()).await;
     }
 
     fn watch(&mut self, sources: &Sources, wanted: bool) {
@@ -326,13 +359,17 @@ impl Daemon {
         let streams = self.live.list().len();
         tracing::info!(streams, "stopping; told once more, it ends at once");
         let deadline = Instant::now() + drain;
-        self.reconciler.retire_all(drain).await;
+        self.vigil.stopping().await;
+        let steps = self.reconciler.steps();
+        self.vigil.during(&steps, self.reconciler.retire_all(drain)).await;
         while !self.reconciler.is_empty() {
             tokio::select! {
                 trigger = self.triggers.next() => if trigger == Trigger::Stop {
                     return tracing::info!("told once more; ending at once");
                 },
-                () = self.reconciler.next() => self.reconciler.take_care().await,
+                () = self.reconciler.next() => self.take_care().await,
+                () = self.live.changed() => self.vigil.news(),
+                () = self.vigil.keep() => {}
                 // Each tunnel ends at the deadline by itself; this is for one that can't.
                 () = sleep_until(deadline + CLOSE_TIMEOUT) => break,
                 // Not refused, for nobody looked at the file; whoever asked is told that the service is stopping.

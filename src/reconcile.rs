@@ -24,7 +24,7 @@ use crate::{
     node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
     spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
-    status::{Applied, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
+    status::{Applied, Counter, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
     tunnel::{
         Scope, is_built, not_built,
         socket::{BindError, Socket},
@@ -46,6 +46,8 @@ pub struct Reconciler {
     owners: HashMap<Id, Owner>,
     /// A retired tunnel has ended, and the node may no longer need all that it holds.
     drained: bool,
+    /// What has been done so far, step by step.
+    steps: Arc<Counter>,
 }
 
 /// What outlives a tunnel's task.
@@ -75,7 +77,13 @@ impl Reconciler {
             tasks: JoinSet::new(),
             owners: HashMap::new(),
             drained: false,
+            steps: Arc::default(),
         }
+    }
+
+    /// Counts the steps of whatever is under way: for as long as it grows, nothing hangs.
+    pub fn steps(&self) -> Arc<Counter> {
+        self.steps.clone()
     }
 
     /// The set that is in force.
@@ -127,6 +135,7 @@ impl Reconciler {
     async fn carry_out(&mut self, steps: Vec<Step>) {
         let (mut sockets, postponed) = self.acquire(&steps).await;
         for step in steps {
+            self.steps.add(1);
             match step {
                 Step::Retire(name) => self.retire(&name, self.declared.node.drain_timeout).await,
                 Step::Start { name, tunnel, .. } => {
@@ -144,6 +153,7 @@ impl Reconciler {
             }
         }
         for name in postponed {
+            self.steps.add(1);
             self.bind_again(&name).await;
         }
     }
@@ -162,6 +172,7 @@ impl Reconciler {
             if !is_built(tunnel) {
                 continue;
             }
+            self.steps.add(1);
             let handed_over = match socket {
                 SocketFrom::Nowhere => continue,
                 SocketFrom::HandOver(from) => self.runs.get(from).and_then(|run| run.socket.as_ref()),
@@ -307,6 +318,7 @@ impl Reconciler {
         let due = self.runs.iter().filter(|(_, run)| run.retry_at.is_some_and(|at| at <= now));
         let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
         for name in due {
+            self.steps.add(1);
             if self.runs.get(&name).is_some_and(|run| run.task.is_some()) {
                 self.bind_again(&name).await;
             } else {
@@ -345,6 +357,7 @@ impl Reconciler {
     pub async fn retire_all(&mut self, drain: Duration) {
         let names: Vec<_> = self.runs.keys().cloned().collect();
         for name in names {
+            self.steps.add(1);
             self.retire(&name, drain).await;
         }
         self.declared.tunnels.clear();

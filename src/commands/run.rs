@@ -14,6 +14,7 @@ use crate::{
     config,
     daemon::{Daemon, Died, Options, StartError},
     log,
+    systemd::Notifier,
 };
 
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ impl Run {
         raise_file_limit();
         let options = Options { config: config::default_path(global.config().as_deref()), socket: global.socket() };
         serve(async {
-            let daemon = Daemon::start(options).await?;
+            let daemon = Daemon::start_under(options, Notifier::from_environment()).await?;
             tracing::info!(socket = ?daemon.socket(), "ready");
             Ok(daemon.run().await?)
         })
