@@ -58,8 +58,10 @@ impl Vigil {
 
     /// Everything that can be up is up, or a reload is over.
     pub(super) async fn ready(&mut self) {
-        let status = self.status.clone();
-        let status = status.borrow().clone();
+        if self.notifier.is_silent() {
+            return;
+        }
+        let status = self.status.borrow().clone();
         self.notifier.ready(&status).await;
         self.shown_now();
     }
@@ -70,6 +72,9 @@ impl Vigil {
 
     /// From here on the manager is asked for more time, for as long as [`Vigil::keep`] is awaited.
     pub(super) async fn stopping(&mut self) {
+        if self.notifier.is_silent() {
+            return;
+        }
         let status = self.status.borrow().clone();
         self.notifier.stopping(&status).await;
         self.shown_now();
