@@ -58,13 +58,28 @@ impl Notifier {
     /// Tells whoever the environment names. The environment stays as it is.
     pub fn from_environment() -> Self {
         let Some(name) = env::var_os(NOTIFY_SOCKET).filter(|name| !name.is_empty()) else { return Self::silent() };
-        match address(&name) {
-            Ok(socket) => Self(Some(Manager::new(socket, sd_notify::watchdog_enabled()))),
-            Err(error) => {
-                tracing::warn!(socket = ?name, %error, "can't tell the service manager anything");
-                Self::silent()
-            }
-        }
+        Self::to(&name, sd_notify::watchdog_enabled()).unwrap_or_else(|error| {
+            tracing::warn!(socket = ?name, %error, "can't tell the service manager anything");
+            Self::silent()
+        })
+    }
+
+    /// Tells whoever listens at `name`: a path, or an abstract name behind an `@`.
+    ///
+    /// # Errors
+    ///
+    /// Where it is neither.
+    pub fn to(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
+        // A watchdog that never waits would only keep the loop busy.
+        let watchdog = watchdog.filter(|interval| !interval.is_zero());
+        Ok(Self(Some(Manager {
+            socket: address(name)?,
+            watchdog,
+            stopping: false,
+            line: String::new(),
+            owes_ready: false,
+            failing: false,
+        })))
     }
 
     pub fn is_silent(&self) -> bool {
@@ -125,12 +140,6 @@ impl Notifier {
 }
 
 impl Manager {
-    fn new(socket: SockAddr, watchdog: Option<Duration>) -> Self {
-        // A watchdog that never waits would only keep the loop busy.
-        let watchdog = watchdog.filter(|interval| !interval.is_zero());
-        Self { socket, watchdog, stopping: false, line: String::new(), owes_ready: false, failing: false }
-    }
-
     /// Says what must arrive: waits while the manager's queue is full.
     async fn insist(&mut self, states: &[NotifyState<'_>], status: Option<&Status>) {
         let deadline = Instant::now() + PATIENCE;
@@ -177,7 +186,6 @@ impl Manager {
     }
 }
 
-/// Where `name` leads: a path, or an abstract name behind an `@`.
 fn address(name: &OsStr) -> io::Result<SockAddr> {
     match name.as_bytes() {
         [b'/', ..] => SockAddr::unix(name),

@@ -8,7 +8,7 @@ fn status() -> Status {
 }
 
 fn notifier(name: &OsStr) -> Notifier {
-    Notifier(Some(Manager::new(address(name).unwrap(), None)))
+    Notifier::to(name, None).unwrap()
 }
 
 fn received(socket: &UnixDatagram) -> Option<String> {
@@ -67,7 +67,7 @@ async fn a_manager_behind_an_abstract_name_is_told_too() {
 #[test]
 fn a_name_of_another_kind_is_no_address() {
     for name in ["vsock:2:1234", "relative/notify", "@"] {
-        assert!(address(OsStr::new(name)).is_err(), "{name}");
+        assert!(Notifier::to(OsStr::new(name), None).is_err(), "{name}");
     }
 }
 

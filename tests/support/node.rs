@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Variables by which the caller's surroundings could reach a node.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 8] = [
     "P2PTUN_CONFIG",
     "P2PTUN_SOCKET",
     "RUNTIME_DIRECTORY",
@@ -35,6 +35,7 @@ const FOREIGN: [&str; 7] = [
     "CREDENTIALS_DIRECTORY",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
+    "WATCHDOG_PID",
 ];
 
 /// The table that declares a peer.
@@ -54,6 +55,8 @@ pub struct Node {
     pub listen_address: String,
     /// Peers and tunnels.
     pub body: String,
+    /// More variables of the service's environment.
+    pub variables: Vec<(&'static str, String)>,
     /// The path that the service is given.
     pub config: PathBuf,
     dir: TempDir,
@@ -71,6 +74,7 @@ impl Node {
             node_keys: String::new(),
             listen_address: transport.any_port().to_owned(),
             body: String::new(),
+            variables: Vec::new(),
             config: dir.path().join("p2ptun.toml"),
             dir,
             process: Mutex::new(None),
@@ -140,6 +144,7 @@ impl Node {
         writeln!(log, "--- p2ptun run").unwrap();
         let child = self
             .command()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .arg("run")
             .arg("-c")
             .arg(&self.config)
