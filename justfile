@@ -26,6 +26,10 @@ demo:
 kubo:
     tests/lab/kubo.sh
 
+# Under a real systemd, in namespaces; needs root and systemd.
+systemd:
+    tests/lab/systemd.sh
+
 # Bursts and leak checks with their full numbers.
 soak:
     P2PTUN_ROUNDS=20 cargo test --test bursts -- --nocapture

@@ -23,18 +23,21 @@ pub(super) fn of(status: &Status, stopping: bool) -> String {
 }
 
 fn tunnels(status: &Status) -> String {
-    let in_state = |state| status.tunnels.iter().filter(|tunnel| tunnel.state == state).count();
-    if status.tunnels.is_empty() {
-        return "no tunnels".to_owned();
-    }
-    let mut text = format!("{} ready", counted(in_state(State::Ready), "tunnel"));
-    for (state, word) in [(State::Failed, "failed"), (State::Starting, "starting"), (State::Draining, "draining")] {
-        match in_state(state) {
+    let states = [
+        (State::Ready, "ready"),
+        (State::Failed, "failed"),
+        (State::Starting, "starting"),
+        (State::Draining, "draining"),
+    ];
+    let mut parts = Vec::new();
+    for (state, word) in states {
+        match status.tunnels.iter().filter(|tunnel| tunnel.state == state).count() {
             0 => {}
-            some => text.push_str(&format!(", {some} {word}")),
+            number if parts.is_empty() => parts.push(format!("{} {word}", counted(number, "tunnel"))),
+            number => parts.push(format!("{number} {word}")),
         }
     }
-    text
+    if parts.is_empty() { "no tunnels".to_owned() } else { parts.join(", ") }
 }
 
 fn streams(status: &Status) -> String {
@@ -139,6 +142,15 @@ mod tests {
             "stopping; 1 tunnel ready, 1 failed, 1 draining; 12 streams; 2 of 3 peers connected; \
              a restart is needed for node.identity; refused: /etc/p2ptun.toml:3:1: error: no"
         );
+    }
+
+    #[test]
+    fn only_states_that_a_tunnel_is_in_are_named() {
+        let mut status = status();
+        status.tunnels = vec![tunnel("a", State::Draining, None), tunnel("b", State::Draining, None)];
+        assert_eq!(of(&status, true), "stopping; 2 tunnels draining; 0 streams");
+        status.tunnels.push(tunnel("c", State::Starting, None));
+        assert_eq!(of(&status, false), "1 tunnel starting, 2 draining; 0 streams");
     }
 
     #[test]

@@ -2,11 +2,10 @@
 
 import asyncio
 import ctypes
-import grp
 import json
 import os
 import re
-import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -383,7 +382,7 @@ async def sandbox(tally, far):
         )
         write(far, echo + here, top='include = ["p2ptun.d/*.toml"]\n')
         CONFIG.chmod(0o640)
-        os.chown(CONFIG, 0, grp.getgrnam("p2ptun").gr_gid)
+        shutil.chown(CONFIG, group="p2ptun")
         await output("systemctl", "reload", "p2ptun")
         await (await Client.connect(2203)).end()
         async with asyncio.timeout(PATIENCE):
@@ -398,6 +397,23 @@ async def sandbox(tally, far):
         outside = await tunnel("outside")
         assert outside["state"] == "failed" and "Read-only file system" in outside["error"], outside
         await (await Client.connect()).end()
+    async with tally.check("where it may write by a drop-in, it can be made"):
+        Path("/srv/sockets").mkdir()
+        shutil.chown("/srv/sockets", "p2ptun", "p2ptun")
+        await drop_in("paths", "[Service]\nReadWritePaths=/srv/sockets\n")
+        write(far, echo + forward("outside", "unix:/srv/sockets/outside.sock"))
+        await output("systemctl", "restart", "p2ptun")
+        assert (await tunnel("outside"))["state"] == "ready", await tunnel("outside")
+        await drop_in("paths")
+    async with tally.check("a port below 1024 fails alone, until the system lets anyone have it"):
+        write(far, echo + forward("low", "127.0.0.1:80"))
+        await output("systemctl", "reload", "p2ptun")
+        low = await tunnel("low")
+        assert low["state"] == "failed" and "Permission denied" in low["error"], low
+        # Of the lab's own network.
+        Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("80")
+        await output("systemctl", "reload", "p2ptun")
+        await (await Client.connect(80)).end()
 
 
 async def groups(tally, far):
