@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -234,10 +235,10 @@ class Tally:
         print(f"ok   {name}", flush=True)
 
 
-def readme(heading):
-    """The commands of the first console block below a heading of the README."""
-    section = (TREE / "README.md").read_text().split(f"\n{heading}\n", 1)[1]
-    block = re.search(r"```console\n(.*?)```", section, re.DOTALL).group(1)
+def readme(number):
+    """The commands of a console block in the README's section about systemd."""
+    section = (TREE / "README.md").read_text().split("\n### As a service of systemd\n", 1)[1].split("\n## ", 1)[0]
+    block = re.findall(r"```console\n(.*?)```", section, re.DOTALL)[number]
     return [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
 
 
@@ -254,7 +255,7 @@ async def analyze(threshold):
 
 async def installed_by_the_readme(tally, far):
     async with tally.check("the README's commands install it and make its key"):
-        commands = readme("### As a service of systemd")
+        commands = readme(0)
         start = next(number for number, command in enumerate(commands) if "systemctl enable" in command)
         await read_aloud(commands[:start])
         own = await output("p2ptun", "id")
@@ -418,9 +419,9 @@ async def sandbox(tally, far):
 
 async def groups(tally, far):
     echo = forward("echo", f"127.0.0.1:{ECHO}")
-    web = forward("web", "unix:/run/p2ptun/web.sock") + 'bind_mode = "0660"\nbind_group = "web"\n'
+    declared = forward("web", "unix:/run/p2ptun/web.sock") + 'bind_mode = "0660"\nbind_group = "web"\n'
     async with tally.check("without the drop-in a bind_group fails alone, and names the drop-in"):
-        write(far, echo + web)
+        write(far, echo + declared)
         await output("systemctl", "reload", "p2ptun")
         failed = await tunnel("web")
         assert failed["state"] == "failed" and "unix-groups.conf" in failed["error"], failed
@@ -432,12 +433,11 @@ async def groups(tally, far):
         await output("systemctl", "restart", "p2ptun")
         failed = await tunnel("web")
         assert failed["state"] == "failed" and "unix-groups.conf" in failed["error"], failed
-    async with tally.check("with the drop-in it works"):
-        await drop_in("unix-groups", (TREE / "packaging/systemd/unix-groups.conf").read_text())
-        await output("systemctl", "restart", "p2ptun")
+    async with tally.check("with the drop-in, as the README puts it in place, it works"):
+        await read_aloud(readme(1))
         assert (await tunnel("web"))["state"] == "ready", await tunnel("web")
-        socket = Path("/run/p2ptun/web.sock")
-        assert (socket.group(), stat.S_IMODE(socket.stat().st_mode)) == ("web", 0o660)
+        web = Path("/run/p2ptun/web.sock")
+        assert (web.group(), stat.S_IMODE(web.stat().st_mode)) == ("web", 0o660)
         await (await Client.connect()).end()
     async with tally.check("with the drop-in the unit verifies clean, and its score is at most 1.5"):
         await analyze(15)
@@ -481,8 +481,8 @@ async def restarts(tally, _):
         assert await show("MainPID", "NRestarts") == (before, "0")
     stuck = {
         "a process that is stopped": None,
-        "a loop that is stuck while all else works": lambda pid: lambda thread: thread == pid,
-        "a node that is stuck while the loop works": lambda pid: lambda thread: thread != pid,
+        "a loop that is stuck while its workers go on": lambda pid: lambda thread: thread == pid,
+        "workers that are stuck while the loop's own thread is not": lambda pid: lambda thread: thread != pid,
     }
     for what, chosen in stuck.items():
         async with tally.check(f"the watchdog notices {what}"):
@@ -511,6 +511,42 @@ async def restarts(tally, _):
             await eventually("it is ended", gone)
             await restarted(before)
     await drop_in("watchdog")
+    await output("systemctl", "restart", "p2ptun")
+
+
+async def long_starts(tally, far):
+    # A name server that never answers, so that each bind by name takes its whole time.
+    silence = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silence.bind(("127.0.0.9", 53))
+    Path("/etc/resolv.conf").unlink(missing_ok=True)
+    Path("/etc/resolv.conf").write_text("nameserver 127.0.0.9\n")
+    Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
+    names = "".join(forward(f"name-{number}", f"name-{number}.example:{3000 + number}") for number in range(320))
+    await drop_in("start", "[Service]\nTimeoutStartSec=6s\n")
+    async with tally.check("a start that gets on may take longer than TimeoutStartSec"):
+        write(far, forward("echo", f"127.0.0.1:{ECHO}") + names)
+        began = asyncio.get_running_loop().time()
+        await output("systemctl", "restart", "p2ptun")
+        took = asyncio.get_running_loop().time() - began
+        assert took > 7, f"it took only {took} s"
+        assert "1 tunnel ready, 320 failed" in await status_line(), await status_line()
+        await (await Client.connect()).end()
+    async with tally.check("a stop in the midst of one is clean"):
+        await output("systemctl", "stop", "p2ptun")
+        await output("systemctl", "start", "--no-block", "p2ptun")
+
+        async def catches_signals():
+            of_process = Path(f"/proc/{await show('MainPID')}/status")
+            caught = re.search(r"SigCgt:\s+(\w+)", of_process.read_text()) if of_process.exists() else None
+            return caught and int(caught.group(1), 16) >> (signal.SIGTERM - 1) & 1
+
+        await eventually("it catches SIGTERM", catches_signals)
+        assert await show("ActiveState") == "activating"
+        await output("systemctl", "stop", "p2ptun")
+        assert await show("ActiveState", "Result", "ExecMainStatus") == ("inactive", "success", "0")
+    silence.close()
+    await drop_in("start")
+    write(far, forward("echo", f"127.0.0.1:{ECHO}"))
     await output("systemctl", "restart", "p2ptun")
 
 
@@ -590,7 +626,7 @@ async def refused_starts(tally, far):
         await (await Client.connect()).end()
 
 
-SCENARIOS = (installed_by_the_readme, reloads, access, sandbox, groups, restarts, stopping, refused_starts)
+SCENARIOS = (installed_by_the_readme, reloads, access, sandbox, groups, restarts, long_starts, stopping, refused_starts)
 
 
 async def main():

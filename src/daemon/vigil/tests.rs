@@ -2,13 +2,14 @@ use std::{io, os::unix::net::UnixDatagram, sync::Arc};
 
 use libp2p::identity::Keypair;
 use tokio::{
+    runtime::{self, Runtime},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::*;
 
-/// A manager, and the vigil that keeps it informed. Paused clocks are for tests without a node that works.
+/// A manager, and the vigil that keeps it informed.
 struct Scene {
     manager: UnixDatagram,
     vigil: Vigil,
@@ -18,6 +19,16 @@ struct Scene {
 }
 
 impl Scene {
+    /// With a node whose task never gets a turn, for its runtime is not driven.
+    fn with_a_stuck_node(watchdog: Duration) -> (Self, Runtime) {
+        let idle = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let scene = {
+            let _within = idle.enter();
+            Self::new(Some(watchdog))
+        };
+        (scene, idle)
+    }
+
     fn new(watchdog: Option<Duration>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
@@ -68,6 +79,9 @@ impl Scene {
     }
 }
 
+/// An interval of the watchdog that keeps tests short.
+const OFTEN: Duration = Duration::from_millis(40);
+
 const EXTENDED: &str = "EXTEND_TIMEOUT_USEC=15000000";
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +106,7 @@ async fn work_that_gets_on_is_given_time_and_work_that_hangs_is_not() {
 
 #[tokio::test]
 async fn long_work_feeds_the_watchdog_while_it_gets_on_and_the_node_answers() {
-    let mut scene = Scene::new(Some(Duration::from_millis(40)));
+    let mut scene = Scene::new(Some(OFTEN));
     let steps = Counter::default();
     scene.signs_of_life(Some(&steps)).await;
 
@@ -102,7 +116,7 @@ async fn long_work_feeds_the_watchdog_while_it_gets_on_and_the_node_answers() {
     let heard = scene.heard();
     assert!(pings(&heard) <= 1, "{heard:?}");
 
-    scene.node.shutdown().await;
+    let (mut scene, idle) = Scene::with_a_stuck_node(OFTEN);
     let work = async {
         for _ in 0..40 {
             sleep(Duration::from_millis(10)).await;
@@ -111,17 +125,27 @@ async fn long_work_feeds_the_watchdog_while_it_gets_on_and_the_node_answers() {
     };
     scene.vigil.during(&steps, work).await;
     let heard = scene.heard();
-    assert!(pings(&heard) <= 1 && heard.contains(&EXTENDED.to_owned()), "{heard:?}");
+    assert!(pings(&heard) == 0 && heard.contains(&EXTENDED.to_owned()), "{heard:?}");
+    idle.shutdown_background();
 }
 
 #[tokio::test]
-async fn a_loop_that_waits_feeds_the_watchdog_only_if_the_node_answers() {
-    let mut scene = Scene::new(Some(Duration::from_millis(40)));
+async fn a_loop_that_waits_feeds_the_watchdog_if_the_node_answers() {
+    let mut scene = Scene::new(Some(OFTEN));
     scene.signs_of_life(None).await;
+    // A node that has ended is no longer vouched for; one sign may have been on its way.
     scene.node.shutdown().await;
     scene.heard();
-    assert!(timeout(Duration::from_millis(400), scene.vigil.keep()).await.is_err(), "the vigil has ended");
+    assert!(timeout(OFTEN * 10, scene.vigil.keep()).await.is_err(), "the vigil has ended");
     assert!(pings(&scene.heard()) <= 1);
+}
+
+#[tokio::test]
+async fn a_loop_that_waits_lets_the_watchdog_starve_if_the_node_is_stuck() {
+    let (mut scene, idle) = Scene::with_a_stuck_node(OFTEN);
+    assert!(timeout(OFTEN * 10, scene.vigil.keep()).await.is_err(), "the vigil has ended");
+    assert_eq!(scene.heard(), [""; 0]);
+    idle.shutdown_background();
 }
 
 fn pings(heard: &[String]) -> usize {
