@@ -98,13 +98,15 @@ impl Vigil {
         }
         loop {
             tokio::select! {
-                Ok(()) = self.status.changed() => self.news(),
+                // After a pause of the whole process all fall due at once, and an answer that is there is no silence.
+                biased;
+                () = answered(&mut self.asked) => self.node_answered(),
+                () = at(self.beat_at) => self.ask(),
                 () = sleep_until(self.show_at) => {
                     self.notifier.show(&self.status.borrow_and_update());
                     self.shown_now();
                 }
-                () = at(self.beat_at) => self.ask(),
-                () = answered(&mut self.asked) => self.node_answered(),
+                Ok(()) = self.status.changed() => self.news(),
                 () = at(self.extend_at) => {
                     self.notifier.extend();
                     self.extend_at = Some(Instant::now() + EXTEND_EVERY);
@@ -124,7 +126,9 @@ impl Vigil {
         let (mut done, mut look_at) = (steps.get(), Instant::now() + pause);
         loop {
             tokio::select! {
+                biased;
                 result = &mut work => return result,
+                () = answered(&mut self.asked) => self.node_answered(),
                 () = sleep_until(look_at) => {
                     look_at = Instant::now() + pause;
                     if std::mem::replace(&mut done, steps.get()) != done {
@@ -134,7 +138,6 @@ impl Vigil {
                         }
                     }
                 }
-                () = answered(&mut self.asked) => self.node_answered(),
             }
         }
     }

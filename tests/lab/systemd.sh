@@ -117,6 +117,8 @@ until [ -n "$first" ] && inside test -S /run/systemd/private 2>/dev/null; do
 done
 inside ip link set lo up
 inside systemctl is-system-running --wait >/dev/null || true
-# Debian's own Python: what a user has put in place of it may lie in a home folder.
+# Debian's own Python: what a user has put in place of it may lie in a home folder. Not in the foreground, where it would put
+# off the traps.
 inside env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
-  /usr/bin/python3 /run/tree/systemd.py
+  /usr/bin/python3 /run/tree/systemd.py </dev/null &
+wait $!
