@@ -30,6 +30,10 @@ kubo:
 compare:
     tests/lab/compare.sh
 
+# Under a real systemd, in namespaces; needs root and systemd.
+systemd:
+    tests/lab/systemd.sh
+
 # Bursts and leak checks with their full numbers.
 soak:
     P2PTUN_ROUNDS=20 cargo test --test bursts -- --nocapture

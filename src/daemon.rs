@@ -1,5 +1,7 @@
 //! The service: wires the house together, and runs the one loop that everything meets in.
 
+mod vigil;
+
 use std::{
     collections::BTreeSet,
     future::pending,
@@ -16,6 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::vigil::Vigil;
 use crate::{
     config::{self, Loaded, Refused, Sources},
     control::{self, Handles, ReloadRequest, Server, SocketError},
@@ -28,6 +31,7 @@ use crate::{
     reconcile::Reconciler,
     spec::{Desired, PeerId, TunnelName},
     status::{Applied, Path as PeerPath, PeerStatus, Status, streams::LiveStreams},
+    systemd::Notifier,
     triggers::{Trigger, Triggers, WatchSet},
 };
 
@@ -84,6 +88,7 @@ pub struct Daemon {
     reconciler: Reconciler,
     triggers: Triggers,
     requests: mpsc::Receiver<ReloadRequest>,
+    vigil: Vigil,
     socket: PathBuf,
     /// The node and the control server.
     tasks: JoinSet<()>,
@@ -98,6 +103,15 @@ impl Daemon {
     ///
     /// Where the file, the identity or the control socket forbids it. Tunnels that fail are retried instead.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_under(options, Notifier::silent()).await
+    }
+
+    /// The same under a service manager, which is told when that is done and how the service does from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub async fn start_under(options: Options, notifier: Notifier) -> Result<Self, StartError> {
         let os = |what| move |source| StartError::Os { what, source };
         let loaded = config::load(&options.config)?;
         // Before anybody can think that the service is up: a signal that comes before would end the process.
@@ -131,6 +145,7 @@ impl Daemon {
         let reconciler = Reconciler::new(node.clone(), status.clone(), live.clone());
         let mut daemon = Self {
             config: options.config,
+            vigil: Vigil::new(notifier, node.clone(), status.subscribe()),
             started: desired.clone(),
             told_not_built: BTreeSet::new(),
             applied: loaded.sources.clone(),
@@ -149,6 +164,7 @@ impl Daemon {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(peer = %own, file = %daemon.config.display(), version, "starting");
         daemon.apply(Loaded { desired, ..loaded }).await;
+        daemon.vigil.ready().await;
         Ok(daemon)
     }
 
@@ -185,7 +201,7 @@ impl Daemon {
                     // Whoever asked may have left; the outcome stands in the status.
                     let _ = request.reply.send(outcome);
                 }
-                () = self.reconciler.next() => self.reconciler.take_care().await,
+                () = self.reconciler.next() => self.take_care().await,
                 Ok(()) = view.changed() => self.show_node(),
                 () = self.live.changed(), if refresh_peers.is_none() => {
                     refresh_peers = Some(Instant::now() + PEERS_DELAY);
@@ -193,7 +209,9 @@ impl Daemon {
                 () = at(refresh_peers) => {
                     refresh_peers = None;
                     self.show_node();
+                    self.vigil.news();
                 }
+                () = self.vigil.keep() => {}
                 Some(ended) = self.tasks.join_next() => return Err(Died(ended.err())),
             }
         }
@@ -219,7 +237,16 @@ impl Daemon {
         self.take(config::load(&self.config)).await
     }
 
+    /// Applies what was looked at or refuses it, and tells the service manager of both.
     async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
+        self.vigil.reloading().await;
+        let outcome = self.apply_or_refuse(looked).await;
+        // Also where it was refused, and before whoever asked is answered: else the unit is left "reloading".
+        self.vigil.ready().await;
+        outcome
+    }
+
+    async fn apply_or_refuse(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
         let refused = match looked {
             Ok(loaded) => match loaded.sources.emptied_since(&self.applied) {
                 None => return Ok(self.apply(loaded).await),
@@ -263,7 +290,8 @@ impl Daemon {
         self.watch(&sources, effective.watch);
         let names = effective.peers.iter().rev().map(|(name, peer)| (peer.id.to_string(), name.to_string()));
         log::name_peers(self.node.peer_id(), names);
-        let applied = self.reconciler.apply(effective).await;
+        let steps = self.reconciler.steps();
+        let applied = self.vigil.during(&steps, self.reconciler.apply(effective)).await;
         self.applied = sources.clone();
         self.seen = sources;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -278,6 +306,11 @@ impl Daemon {
         let [added, removed, changed, failed] = [added, removed, changed, &failed].map(|names| list(names));
         tracing::info!(file = %self.config.display(), added, removed, changed, failed, "configuration applied");
         applied
+    }
+
+    async fn take_care(&mut self) {
+        let steps = self.reconciler.steps();
+        self.vigil.during(&steps, self.reconciler.take_care()).await;
     }
 
     fn watch(&mut self, sources: &Sources, wanted: bool) {
@@ -337,13 +370,17 @@ impl Daemon {
         let streams = self.live.list().len();
         tracing::info!(streams, "stopping; told once more, the service ends at once");
         let deadline = Instant::now() + drain;
-        self.reconciler.retire_all(drain).await;
+        self.vigil.stopping().await;
+        let steps = self.reconciler.steps();
+        self.vigil.during(&steps, self.reconciler.retire_all(drain)).await;
         while !self.reconciler.is_empty() {
             tokio::select! {
                 trigger = self.triggers.next() => if trigger == Trigger::Stop {
                     return tracing::info!("stopping at once, as told");
                 },
-                () = self.reconciler.next() => self.reconciler.take_care().await,
+                () = self.reconciler.next() => self.take_care().await,
+                () = self.live.changed() => self.vigil.news(),
+                () = self.vigil.keep() => {}
                 // Each tunnel ends at the deadline by itself; this is for one that can't.
                 () = sleep_until(deadline + CLOSE_TIMEOUT) => break,
                 // Not refused, for nobody looked at the file; whoever asked is told that the service is stopping.

@@ -13,5 +13,6 @@ pub mod plan;
 pub mod reconcile;
 pub mod spec;
 pub mod status;
+pub mod systemd;
 pub mod triggers;
 pub mod tunnel;

@@ -162,6 +162,14 @@ impl Node {
         }
     }
 
+    /// Asks the swarm's task for a sign of life: it answers as soon as it has a turn. `None` where it has more to do already
+    /// than it can be told, or has ended. Never waits.
+    pub fn ask_for_sign_of_life(&self) -> Option<oneshot::Receiver<()>> {
+        let (sign, answer) = oneshot::channel();
+        self.commands.try_send(Command::GiveSignOfLife(sign)).ok()?;
+        Some(answer)
+    }
+
     /// Closes every connection, so that what streams said last arrives. Ends the node's task.
     pub async fn close(&self) {
         let (done, finished) = oneshot::channel();

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use libp2p::multiaddr::Protocol;
 use tokio::{
     sync::watch,
@@ -24,7 +25,7 @@ use crate::{
     node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
     spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
-    status::{Applied, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
+    status::{Applied, Counter, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
     tunnel::{
         Scope,
         events::Events,
@@ -32,6 +33,9 @@ use crate::{
         socket::{BindError, Socket},
     },
 };
+
+/// Binds that may wait for a name to be resolved at a time; each takes a thread meanwhile.
+const BINDS_AT_ONCE: usize = 64;
 
 /// Live tunnels, and what is needed to change them.
 pub struct Reconciler {
@@ -48,6 +52,8 @@ pub struct Reconciler {
     owners: HashMap<Id, Owner>,
     /// A retired tunnel has ended, and the node may no longer need all that it holds.
     drained: bool,
+    /// What has been done so far, step by step.
+    steps: Arc<Counter>,
 }
 
 /// What outlives a tunnel's task.
@@ -77,7 +83,13 @@ impl Reconciler {
             tasks: JoinSet::new(),
             owners: HashMap::new(),
             drained: false,
+            steps: Arc::default(),
         }
+    }
+
+    /// Counts the steps of whatever is under way: for as long as it grows, nothing hangs.
+    pub fn steps(&self) -> Arc<Counter> {
+        self.steps.clone()
     }
 
     /// The set that is in force.
@@ -129,6 +141,7 @@ impl Reconciler {
     async fn carry_out(&mut self, steps: Vec<Step>) {
         let (mut sockets, postponed) = self.acquire(&steps).await;
         for step in steps {
+            self.steps.add(1);
             match step {
                 Step::Retire(name) => self.retire(&name, self.declared.node.drain_timeout).await,
                 Step::Start { name, tunnel, .. } => {
@@ -146,6 +159,7 @@ impl Reconciler {
             }
         }
         for name in postponed {
+            self.steps.add(1);
             self.bind_again(&name).await;
         }
     }
@@ -154,7 +168,7 @@ impl Reconciler {
     /// try again when others have let go.
     async fn acquire(&self, steps: &[Step]) -> (HashMap<TunnelName, BindResult>, Vec<TunnelName>) {
         let let_go: Vec<_> = steps.iter().filter_map(|step| self.let_go_by(step)).collect();
-        let (mut sockets, mut postponed) = (HashMap::new(), Vec::new());
+        let (mut sockets, mut to_bind, mut postponed) = (HashMap::new(), Vec::new(), Vec::new());
         for step in steps {
             let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
             | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
@@ -170,10 +184,15 @@ impl Reconciler {
                 // What was declared as port 0 may now be declared as the port that it got.
                 SocketFrom::Bind { .. } => let_go.iter().copied().find(|held| held.bound() == forward.bind.to_string()),
             };
-            let bound = match handed_over {
-                Some(socket) => socket.set_access(&forward.bind).map(|()| socket.clone()),
-                None => bind(forward).await,
-            };
+            match handed_over {
+                Some(held) => {
+                    sockets.insert(name.clone(), held.set_access(&forward.bind).map(|()| held.clone()));
+                }
+                None => to_bind.push((name, forward, socket)),
+            }
+        }
+        let bound = self.bind_all(to_bind.iter().map(|(_, forward, _)| *forward)).await;
+        for ((name, _, socket), bound) in to_bind.into_iter().zip(bound) {
             match (bound, socket) {
                 (Err(error), SocketFrom::Bind { after }) if error.is_in_use() && !after.is_empty() => {
                     postponed.push(name.clone());
@@ -182,6 +201,14 @@ impl Reconciler {
             }
         }
         (sockets, postponed)
+    }
+
+    /// Binds for each of `forwards`, in their order. Side by side, for a name that nobody resolves in time takes seconds,
+    /// and meanwhile the loop hears nothing.
+    async fn bind_all<'a>(&self, forwards: impl IntoIterator<Item = &'a Forward>) -> Vec<BindResult> {
+        let binds: Vec<_> = forwards.into_iter().map(bind).collect();
+        let bound = stream::iter(binds).buffered(BINDS_AT_ONCE).inspect(|_| self.steps.add(1));
+        bound.collect().await
     }
 
     fn let_go_by(&self, step: &Step) -> Option<&Arc<Socket>> {
@@ -309,24 +336,31 @@ impl Reconciler {
         let now = Instant::now();
         let due = self.runs.iter().filter(|(_, run)| run.retry_at.is_some_and(|at| at <= now));
         let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
+        let lacks_a_socket = |name: &TunnelName| match self.runs.get(name) {
+            Some(Run { tunnel: Tunnel::Forward(forward), socket: None, .. }) => Some((name.clone(), forward)),
+            _ => None,
+        };
+        let (names, forwards): (Vec<_>, Vec<_>) = due.iter().filter_map(lacks_a_socket).unzip();
+        let bound = self.bind_all(forwards).await;
+        let mut bound: HashMap<_, _> = names.into_iter().zip(bound).collect();
         for name in due {
-            if self.runs.get(&name).is_some_and(|run| run.task.is_some()) {
-                self.bind_again(&name).await;
-            } else {
-                self.revive(name).await;
+            self.steps.add(1);
+            let bound = bound.remove(&name);
+            match self.runs.get_mut(&name) {
+                Some(run) if run.task.is_some() => {
+                    if let Some(bound) = bound {
+                        run.set_socket(bound).await;
+                    }
+                }
+                _ => self.revive(name, bound).await,
             }
         }
     }
 
     /// Starts the task of a tunnel anew that has died. The socket and the books stay; the pauses go on growing.
-    async fn revive(&mut self, name: TunnelName) {
+    async fn revive(&mut self, name: TunnelName, bound: Option<BindResult>) {
         let Some(Run { tunnel, socket, retries, .. }) = self.runs.remove(&name) else { return };
-        let socket = match (&tunnel, socket) {
-            (Tunnel::Forward(_), Some(socket)) => Some(Ok(socket)),
-            (Tunnel::Forward(forward), None) => Some(bind(forward).await),
-            _ => None,
-        };
-        self.start(name.clone(), tunnel, socket).await;
+        self.start(name.clone(), tunnel, socket.map(Ok).or(bound)).await;
         if let Some(run) = self.runs.get_mut(&name) {
             run.retries = retries;
         }
@@ -348,6 +382,7 @@ impl Reconciler {
     pub async fn retire_all(&mut self, drain: Duration) {
         let names: Vec<_> = self.runs.keys().cloned().collect();
         for name in names {
+            self.steps.add(1);
             self.retire(&name, drain).await;
         }
         self.declared.tunnels.clear();

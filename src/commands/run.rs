@@ -15,6 +15,7 @@ use crate::{
     config,
     daemon::{Daemon, Died, Options, StartError},
     log::Level,
+    systemd::Notifier,
 };
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ impl Run {
         raise_file_limit();
         let options = Options { config: config::default_path(global.config().as_deref()), socket: global.socket() };
         serve(async {
-            let daemon = Daemon::start(options).await?;
+            let daemon = Daemon::start_under(options, Notifier::from_environment()).await?;
             tracing::info!(socket = %daemon.socket().display(), "ready");
             Ok(daemon.run().await?)
         })

@@ -53,6 +53,8 @@ const MAX_AGENT: usize = 64;
 pub enum Command {
     /// Follow this configuration; answered when listening has been tried on every new address.
     Configure(Box<NodeConfig>, oneshot::Sender<()>),
+    /// Say that this task works.
+    GiveSignOfLife(oneshot::Sender<()>),
     /// Close every connection in good order, so that what was said last arrives, and end.
     Close(oneshot::Sender<()>),
 }
@@ -136,6 +138,9 @@ impl SwarmTask {
                         self.configure(&config);
                         // Whoever asked may have given up waiting.
                         let _ = done.send(());
+                    }
+                    Some(Command::GiveSignOfLife(sign)) => {
+                        let _ = sign.send(());
                     }
                     Some(Command::Close(done)) => self.close(done),
                     None => return,

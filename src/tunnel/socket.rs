@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::Group;
+use nix::{
+    libc::{EINVAL, EPERM},
+    unistd::{Group, User, geteuid},
+};
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -176,10 +179,29 @@ fn set_access(path: &Path, mode: u32, group: Option<&str>, own_group: u32) -> Re
     if let Some(name) = group {
         let failed = |reason: String| BindError::Group { path: path.to_owned(), group: name.to_owned(), reason };
         let group = Group::from_name(name).map_err(|error| failed(error.to_string()))?;
-        let group = group.ok_or_else(|| failed("there is no such group".to_owned()))?;
-        std::os::unix::fs::chown(path, None, Some(group.gid.as_raw())).map_err(|error| failed(error.to_string()))?;
+        let group = group.ok_or_else(|| failed("there is no such group".to_owned()))?.gid.as_raw();
+        // Not what is so already: a sandbox may forbid the call whatever it would change.
+        if std::fs::symlink_metadata(path).map_err(|error| failed(error.to_string()))?.gid() != group {
+            std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| failed(cannot_give(name, &error)))?;
+        }
     }
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(failed)
+}
+
+/// Why a file can't be given to the group `name`, and what to do about it.
+fn cannot_give(name: &str, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        // Not a member of the group, or (EPERM, EINVAL) in a sandbox that lets the service know no group but its own.
+        Some(EPERM | EINVAL) => {
+            let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| geteuid().to_string(), |user| user.name);
+            format!(
+                "{error}; under systemd, install the drop-in `unix-groups.conf`, which lets the service out of the user \
+                 namespace that hides other groups; have `{user}` be in the group (`sudo usermod -aG {name} {user}`); \
+                 and restart the service"
+            )
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Removes the file of a unix socket with the socket, unless somebody else's stands there by then.
@@ -263,6 +285,15 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().gid(), other.as_raw());
         socket.set_access(&unix(&path)).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().gid(), own);
+    }
+
+    #[test]
+    fn what_a_sandbox_forbids_names_the_drop_in_and_what_else_to_do() {
+        for denied in [EPERM, EINVAL] {
+            let reason = cannot_give("web", &io::Error::from_raw_os_error(denied));
+            assert!(reason.contains("`unix-groups.conf`") && reason.contains("`sudo usermod -aG web "), "{reason}");
+        }
+        assert!(!cannot_give("web", &io::Error::from_raw_os_error(nix::libc::EROFS)).contains("unix-groups"));
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Variables by which the caller's surroundings could reach a node.
-const FOREIGN: [&str; 11] = [
+const FOREIGN: [&str; 12] = [
     "P2PTUN_CONFIG",
     "P2PTUN_SOCKET",
     "RUNTIME_DIRECTORY",
@@ -39,6 +39,7 @@ const FOREIGN: [&str; 11] = [
     "P2PTUN_LOG",
     "P2PTUN_LOG_FORMAT",
     "CLICOLOR_FORCE",
+    "WATCHDOG_PID",
 ];
 
 /// The table that declares a peer.
