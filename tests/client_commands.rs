@@ -103,6 +103,7 @@ async fn a_reload_tells_what_changed_and_what_failed() {
         removed: vec!["old".try_into().unwrap()],
         changed: vec!["ssh".try_into().unwrap()],
         failed: vec![Failed { name: "web".try_into().unwrap(), error: "address in use".into() }],
+        ..Applied::default()
     };
     let (reloaded, ()) = tokio::join!(machine.run(&["reload"]), service.answers(Ok(applied)));
     assert_eq!(reloaded, said(0, "+web\n-old\n~ssh\n", "!web: address in use\n"));

@@ -64,6 +64,7 @@ mod tests {
             removed: names(&["b"]),
             changed: names(&["c"]),
             failed: vec![failed],
+            ..Applied::default()
         };
         assert_eq!(changes(&applied), "+a\n+ssh\n-b\n~c\n");
         assert_eq!(failures(&applied), "!ssh: cannot bind:\n  \u{fffd}[31min use\n");

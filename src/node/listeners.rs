@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     backoff::Backoff,
     spec::Multiaddr,
-    status::{ListenerStatus, State},
+    status::{Due, ListenerStatus, State, Time},
 };
 
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -37,7 +37,8 @@ enum Listening {
     },
     Failed {
         error: String,
-        retry_at: Instant,
+        at: Time,
+        retry: Due,
     },
 }
 
@@ -63,7 +64,7 @@ impl Listeners {
     /// When [`Listeners::retry`] is to be called next.
     pub fn next_retry(&self) -> Option<Instant> {
         let retries = self.0.iter().filter_map(|listener| match listener.state {
-            Listening::Failed { retry_at, .. } => Some(retry_at),
+            Listening::Failed { retry, .. } => Some(retry.at),
             Listening::Open { .. } => None,
         });
         retries.min()
@@ -72,7 +73,7 @@ impl Listeners {
     /// Tries the failed addresses whose time has come.
     pub fn retry<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, now: Instant) {
         for listener in &mut self.0 {
-            if matches!(listener.state, Listening::Failed { retry_at, .. } if retry_at <= now) {
+            if matches!(listener.state, Listening::Failed { retry, .. } if retry.at <= now) {
                 listener.state = open(&listener.address, swarm, &mut listener.retries, now);
             }
         }
@@ -99,19 +100,22 @@ impl Listeners {
         if let Some(listener) = self.find(id) {
             let error = reason.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
             tracing::warn!(address = %listener.address, error, "no longer listening");
-            let retry_at = now + listener.retries.pause();
-            listener.state = Listening::Failed { error, retry_at };
+            listener.state = Listening::failed(error, &mut listener.retries, now);
         }
     }
 
     pub fn status(&self) -> Vec<ListenerStatus> {
         let status = |listener: &Listener| {
-            let (state, error) = match &listener.state {
-                Listening::Open { addresses, .. } if addresses.is_empty() => (State::Starting, None),
-                Listening::Open { .. } => (State::Ready, None),
-                Listening::Failed { error, .. } => (State::Failed, Some(error.clone())),
+            let address = listener.address.clone();
+            let state = match &listener.state {
+                Listening::Open { addresses, .. } if addresses.is_empty() => State::Starting,
+                Listening::Open { .. } => State::Ready,
+                Listening::Failed { error, at, retry } => {
+                    let (error, error_at, retry_at) = (Some(error.clone()), Some(*at), Some(retry.time));
+                    return ListenerStatus { address, state: State::Failed, error, error_at, retry_at };
+                }
             };
-            ListenerStatus { address: listener.address.clone(), state, error }
+            ListenerStatus { address, state, error: None, error_at: None, retry_at: None }
         };
         self.0.iter().map(status).collect()
     }
@@ -126,6 +130,12 @@ impl Listeners {
 
     fn find(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.0.iter_mut().find(|listener| matches!(listener.state, Listening::Open { id: own, .. } if own == id))
+    }
+}
+
+impl Listening {
+    fn failed(error: String, retries: &mut Backoff, now: Instant) -> Self {
+        Self::Failed { error, at: Time::now(), retry: Due::at(now + retries.pause(), now) }
     }
 }
 
@@ -146,7 +156,7 @@ fn open<B: NetworkBehaviour>(
         Err(error) => {
             let error = error.to_string();
             tracing::warn!(%address, error, "can't listen; trying again");
-            Listening::Failed { error, retry_at: now + retries.pause() }
+            Listening::failed(error, retries, now)
         }
     }
 }

@@ -10,9 +10,9 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
-    node::Node,
+    node::{Failure, Node},
     spec::{Destinations, ForwardPeer, Listen, PeerRef, Tunnel, TunnelName},
-    status::TunnelStatus,
+    status::{Due, Time, TunnelStatus},
     tunnel::{
         Command, Done, Scope,
         forward::{ForwardTunnel, Setup},
@@ -38,10 +38,10 @@ pub struct Run {
     /// What a forward listens on; `None` while its bind fails.
     pub socket: Option<Arc<Socket>>,
     /// Why the node stays off the network, which leaves every tunnel to others useless.
-    offline: Option<String>,
+    offline: Option<Failure>,
     /// Why the tunnel is not up, if it is not.
-    pub error: Option<String>,
-    pub retry_at: Option<Instant>,
+    pub error: Option<Failure>,
+    pub retry: Option<Due>,
     pub retries: Backoff,
 }
 
@@ -56,8 +56,8 @@ impl Run {
     pub fn new(scope: Scope, tunnel: Tunnel, node: &Node, tasks: &mut JoinSet<()>) -> Self {
         let name = scope.name.clone();
         let scope = Arc::new(scope);
-        let offline = node.offline().map(str::to_owned);
-        let mut error = not_built(&tunnel).map(str::to_owned);
+        let offline = node.offline().cloned();
+        let mut error = not_built(&tunnel).map(|reason| Failure { reason: reason.into(), at: Time::now() });
         let (task, control) = match &tunnel {
             _ if error.is_some() => (None, Control::NotBuilt),
             Tunnel::Listen(listen) => {
@@ -74,7 +74,7 @@ impl Run {
             }
             Tunnel::Gateway(_) | Tunnel::Socks(_) => (None, Control::NotBuilt),
         };
-        Self { name, tunnel, task, control, socket: None, offline, error, retry_at: None, retries: RETRIES }
+        Self { name, tunnel, task, control, socket: None, offline, error, retry: None, retries: RETRIES }
     }
 
     /// Has the task follow the tunnel's declaration and socket as they are now.
@@ -100,22 +100,21 @@ impl Run {
     pub async fn set_socket(&mut self, bound: Result<Arc<Socket>, BindError>) {
         match bound {
             Ok(socket) => {
-                if self.retry_at.is_some() {
+                if self.retry.is_some() {
                     tracing::info!(tunnel = %self.name, bind = socket.bound(), "the tunnel is up");
                 }
                 self.socket = Some(socket);
                 self.error.clone_from(&self.offline);
-                self.retry_at = None;
+                self.retry = None;
                 self.retries = RETRIES;
             }
             Err(error) => {
                 let error = error.to_string();
-                if self.error.as_ref() != Some(&error) {
+                if self.error.as_ref().is_none_or(|last| *last.reason != *error) {
                     tracing::warn!(tunnel = %self.name, error = ?error, "tunnel is not up; trying again");
                 }
                 self.socket = None;
-                self.error = Some(error);
-                self.retry_at = Some(Instant::now() + self.retries.pause());
+                self.fail(&error);
             }
         }
         self.configure().await;
@@ -142,8 +141,12 @@ impl Run {
     /// The task has ended without being told to.
     pub fn died(&mut self, error: String) {
         self.task = None;
-        self.error = Some(error);
-        self.retry_at = Some(Instant::now() + self.retries.pause());
+        self.fail(&error);
+    }
+
+    fn fail(&mut self, error: &str) {
+        self.error = Some(Failure { reason: error.into(), at: Time::now() });
+        self.retry = Some(Due::after(self.retries.pause()));
     }
 
     /// Has the task take no new streams and end by `deadline`. Returns when its socket and its protocol are free.

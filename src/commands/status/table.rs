@@ -29,7 +29,7 @@ fn head(status: &Status) -> String {
 }
 
 fn config(config: &ConfigStatus) -> String {
-    let loaded = config.loaded_at.as_deref().map_or("not loaded".into(), |at| format!("loaded {at}"));
+    let loaded = config.loaded_at.map_or("not loaded".into(), |at| format!("loaded {at}"));
     let mut text = clean(&format!("config    {}, {loaded}", config.path.display())) + "\n";
     if let Some(error) = &config.error {
         text += &format!("refused   {}\n", clean_lines(error, "          "));

@@ -13,13 +13,21 @@ const STRANGER: &str = "12D3KooWGC6TvWhfajpgX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5";
 fn example() -> Status {
     let mut status = Status::new(ME.parse().unwrap(), "/etc/p2ptun.toml".into());
     status.addresses = vec![format!("/ip4/192.0.2.1/tcp/5460/p2p/{ME}").parse().unwrap()];
-    status.config.loaded_at = Some("2026-11-20T10:00:00Z".into());
+    status.config.loaded_at = Some("2026-11-20T10:00:00Z".parse().unwrap());
     status.listeners = vec![
-        ListenerStatus { address: "/ip4/0.0.0.0/tcp/5460".parse().unwrap(), state: State::Ready, error: None },
+        ListenerStatus {
+            address: "/ip4/0.0.0.0/tcp/5460".parse().unwrap(),
+            state: State::Ready,
+            error: None,
+            error_at: None,
+            retry_at: None,
+        },
         ListenerStatus {
             address: "/ip4/0.0.0.0/udp/5460/quic-v1".parse().unwrap(),
             state: State::Failed,
             error: Some("address in use".into()),
+            error_at: None,
+            retry_at: None,
         },
     ];
     let mut ssh = tunnel("ssh", Kind::Listen, State::Ready);
@@ -42,6 +50,10 @@ fn example() -> Status {
             path: Path::Direct,
             address: Some("/ip4/198.51.100.7/tcp/40112".parse().unwrap()),
             rtt_ms: Some(41.27),
+            streams: Arc::default(),
+            error: None,
+            error_at: None,
+            retry_at: None,
         },
         PeerStatus {
             id: STRANGER.parse().unwrap(),
@@ -50,6 +62,10 @@ fn example() -> Status {
             path: Path::None,
             address: None,
             rtt_ms: None,
+            streams: Arc::default(),
+            error: None,
+            error_at: None,
+            retry_at: None,
         },
     ];
     status
@@ -67,6 +83,7 @@ fn tunnel(name: &str, kind: Kind, state: State) -> TunnelStatus {
         peers: None,
         counters: Arc::new(Counters::default()),
         error: LastError::default(),
+        retry_at: None,
     }
 }
 
