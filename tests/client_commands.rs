@@ -103,10 +103,11 @@ async fn a_reload_tells_what_changed_and_what_failed() {
         removed: vec!["old".try_into().unwrap()],
         changed: vec!["ssh".try_into().unwrap()],
         failed: vec![Failed { name: "web".try_into().unwrap(), error: "address in use".into() }],
-        ..Applied::default()
+        restart_required: vec!["node.identity".into()],
     };
+    let troubles = "! web: address in use\na restart is needed for node.identity\n";
     let (reloaded, ()) = tokio::join!(machine.run(&["reload"]), service.answers(Ok(applied)));
-    assert_eq!(reloaded, said(0, "+web\n-old\n~ssh\n", "!web: address in use\n"));
+    assert_eq!(reloaded, said(0, "+ web\n- old\n~ ssh\n", troubles));
     let (refused, ()) = tokio::join!(machine.run(&["reload"]), service.answers(Err("line 3: unknown key".into())));
     assert_eq!(refused.exit, Some(78));
     assert!(refused.err.contains("line 3: unknown key"), "{}", refused.err);

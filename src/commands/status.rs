@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     ask::ask,
-    terminal::{clean_json, print},
+    terminal::{clean_json, print, width},
 };
 use crate::{
     commands::{
@@ -13,10 +13,10 @@ use crate::{
         outcome::{Exit, Failure},
     },
     control::Client,
-    status::{self, State},
+    status::{self, State, Time},
 };
 
-mod table;
+mod view;
 
 #[derive(Debug, Args)]
 pub struct Status {
@@ -34,7 +34,7 @@ impl Status {
         if self.json {
             print(&clean_json(&format!("{json:#}\n")))?;
         } else {
-            print(&table::render(&understand(&json)?))?;
+            print(&view::render(&understand(&json)?, Time::now(), width()))?;
         }
         let is_bad = self.check && !is_well(&understand(&json)?);
         Ok(if is_bad { Exit::NotReady } else { Exit::Ok })
@@ -42,11 +42,13 @@ impl Status {
 }
 
 fn understand(json: &serde_json::Value) -> Result<status::Status, Failure> {
-    status::Status::deserialize(json).map_err(|error| {
-        let message =
-            format!("the service is of another version than this command ({error}); --json shows what it says");
-        Failure::new(Exit::Unavailable, message)
-    })
+    status::Status::deserialize(json).map_err(|error| not_understood(&error))
+}
+
+/// What to say of an answer that makes no sense to this version.
+fn not_understood(error: &serde_json::Error) -> Failure {
+    let message = format!("the service is of another version than this command ({error}); --json shows what it says");
+    Failure::new(Exit::Unavailable, message)
 }
 
 /// Whether everything that the file declares is up. A tunnel that drains is not declared any more.
