@@ -37,6 +37,11 @@ pub fn milliseconds(number: f64) -> String {
     if number < 99.95 { format!("{number:.1} ms") } else { format!("{number:.0} ms") }
 }
 
+/// How long something has taken, to its largest unit or two digits of it.
+pub fn age(since: Time, now: Time) -> String {
+    elapsed(since.until(now).unwrap_or_default().as_secs())
+}
+
 pub fn ago(at: Time, now: Time) -> String {
     match at.until(now) {
         Some(passed) if passed >= Duration::from_secs(1) => format!("{} ago", elapsed(passed.as_secs())),
@@ -117,6 +122,7 @@ mod tests {
             assert_eq!(ago(earlier(seconds), now), text);
         }
         assert_eq!(ago(now + Duration::from_secs(5), now), "just now", "a clock was set");
+        assert_eq!(age(now, now), "0s");
         assert_eq!(next_attempt(now + Duration::from_millis(11_200), now), "next attempt in 12s");
         assert_eq!(next_attempt(now, now), "trying now");
         assert_eq!(next_attempt(earlier(3), now), "trying now");

@@ -17,20 +17,31 @@ use crate::{
 };
 
 mod view;
+mod watch;
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Print what the service says, as JSON
+    /// Print what the service says, as JSON; with --watch, in one line each
     #[arg(long)]
     json: bool,
     /// Exit with 3 if a declared tunnel is not ready or the configuration was refused
     #[arg(long)]
     check: bool,
+    /// Show it anew every second, or as often as is said, until Ctrl-C
+    #[arg(
+        long, value_name = "SECONDS", conflicts_with = "check", value_parser = watch::interval,
+        num_args = 0..=1, require_equals = true, default_missing_value = "1"
+    )]
+    watch: Option<std::time::Duration>,
 }
 
 impl Status {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let json = ask(Client::new(global.socket().as_deref()).status_json())?;
+        let client = Client::new(global.socket().as_deref());
+        if let Some(interval) = self.watch {
+            return ask(watch::watch(&client, interval, self.json));
+        }
+        let json = ask(client.status_json())?;
         if self.json {
             print(&clean_json(&format!("{json:#}\n")))?;
         } else {
