@@ -12,4 +12,5 @@ mod quantities;
 pub mod reload;
 pub mod run;
 pub mod status;
+pub mod streams;
 pub mod terminal;

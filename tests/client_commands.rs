@@ -1,4 +1,4 @@
-//! `reload`, `status` and `id` as a person runs them, against a service that is only its control socket.
+//! `reload`, `status`, `streams` and `id` as a person runs them, against a service that is only its control socket.
 
 #![allow(clippy::unwrap_used, reason = "clippy.toml allows it in test functions, not in what they call")]
 
@@ -20,7 +20,12 @@ use p2ptun::{
     control::{Handles, ReloadRequest, Server},
     node::identity,
     spec::PeerId,
-    status::{Applied, Failed, Status, streams::LiveStreams},
+    status::{
+        Applied, Failed,
+        Path::{Direct, Relayed},
+        PeerStatus, Status,
+        streams::LiveStreams,
+    },
 };
 use tempfile::TempDir;
 use tokio::{
@@ -81,6 +86,7 @@ fn said(exit: i32, out: &str, err: &str) -> Said {
 
 struct Service {
     status: watch::Sender<Status>,
+    streams: LiveStreams,
     reloads: mpsc::Receiver<ReloadRequest>,
     /// Stops the server when dropped.
     _server: JoinSet<()>,
@@ -89,10 +95,11 @@ struct Service {
 fn serve(socket: &Path) -> Service {
     let (status, status_seen) = watch::channel(Status::new(PeerId::random(), "/etc/p2ptun.toml".into()));
     let (reload, reloads) = mpsc::channel(1);
-    let handles = Handles { status: status_seen, streams: LiveStreams::default(), reload };
+    let streams = LiveStreams::default();
+    let handles = Handles { status: status_seen, streams: streams.clone(), reload };
     let mut server = JoinSet::new();
     server.spawn(Server::bind(socket, handles).unwrap().run(CancellationToken::new()));
-    Service { status, reloads, _server: server }
+    Service { status, streams, reloads, _server: server }
 }
 
 impl Service {
@@ -129,7 +136,7 @@ async fn without_the_service_that_was_named_nobody_is_asked() {
     let machine = Machine::new();
     let _other = serve(&machine.root.join("control.sock"));
     let elsewhere = machine.root.join("elsewhere.sock");
-    for command in ["reload", "status", "id"] {
+    for command in ["reload", "status", "streams", "id"] {
         let refused = machine.run(&[command, "--socket", elsewhere.to_str().unwrap()]).await;
         assert_eq!(refused.exit, Some(69), "{command}: {refused:?}");
         assert!(refused.err.contains("elsewhere.sock"), "{refused:?}");
@@ -166,6 +173,72 @@ async fn a_reader_that_leaves_early_is_no_failure() {
     drop(reader);
     let child = machine.command(&["status"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     assert_eq!(Said::from(child.wait_with_output().await.unwrap()), said(0, "", ""));
+}
+
+/// A peer of the service that its file gives a name.
+fn named(name: &str) -> PeerStatus {
+    let json = serde_json::json!({
+        "id": PeerId::random().to_string(), "name": name, "connected": true, "path": "direct", "address": null, "rtt_ms": null
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+#[tokio::test]
+async fn streams_are_listed_with_the_names_of_peers_and_filtered() {
+    let machine = Machine::new();
+    let service = serve(&machine.root.join("control.sock"));
+    assert_eq!(machine.run(&["streams"]).await, said(0, "no live streams\n", ""));
+    assert_eq!(machine.run(&["streams", "--json"]).await, said(0, "[]\n", ""));
+    let laptop = named("laptop");
+    let (known, stranger) = (laptop.id, PeerId::random());
+    service.status.send_modify(|status| status.peers = vec![laptop]);
+    let enter = |tunnel: &str, peer, path| {
+        service.streams.enter(tunnel.try_into().unwrap(), peer, path, CancellationToken::new())
+    };
+    let streams = [enter("ssh", known, Direct), enter("web", known, Relayed), enter("web", stranger, Direct)];
+    streams[0].bytes.inbound.add(2048);
+
+    let ids = async |filter: &[&str]| {
+        let Said { exit, out, err } = machine.run(&[&["streams"], filter].concat()).await;
+        assert_eq!((exit, err.as_str()), (Some(0), ""));
+        let ids = out.lines().skip(1).filter_map(|line| line.split_whitespace().next()?.parse().ok());
+        (ids.collect::<Vec<u64>>(), out)
+    };
+    let (all, table) = ids(&[]).await;
+    assert_eq!(all, [1, 2, 3]);
+    let first: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((&first[..3], &first[4..]), (&["1", "ssh", "direct"][..], &["2.00", "KiB", "0", "B", "laptop"][..]));
+    assert!(table.contains(&stranger.to_string()), "{table}");
+    assert_eq!(ids(&["--tunnel", "web"]).await.0, [2, 3]);
+    assert_eq!(ids(&["--peer", "laptop"]).await.0, [1, 2]);
+    assert_eq!(ids(&["--peer", &stranger.to_string()]).await.0, [3]);
+    assert_eq!(ids(&["--tunnel", "web", "--peer", "laptop"]).await.0, [2]);
+
+    let expected = serde_json::to_string_pretty(&service.streams.list()).unwrap() + "\n";
+    assert_eq!(machine.run(&["streams", "--json"]).await, said(0, &expected, ""));
+    let expected = serde_json::to_string_pretty(&service.streams.list()[1..]).unwrap() + "\n";
+    assert_eq!(machine.run(&["streams", "--json", "--tunnel", "web"]).await, said(0, &expected, ""));
+}
+
+#[tokio::test]
+async fn of_several_streams_to_be_closed_each_is_tried_and_those_that_are_not_there_are_named() {
+    let machine = Machine::new();
+    let service = serve(&machine.root.join("control.sock"));
+    let laptop = named("laptop");
+    let peer = laptop.id;
+    service.status.send_modify(|status| status.peers = vec![laptop]);
+    let cuts: [CancellationToken; 3] = Default::default();
+    let enter = |cut: &CancellationToken| service.streams.enter("ssh".try_into().unwrap(), peer, Direct, cut.clone());
+    let _streams = cuts.each_ref().map(enter);
+
+    let closed = machine.run(&["streams", "close", "99", "1", "3", "3"]).await;
+    let missing = "p2ptun: there is no stream 99; `p2ptun streams` lists those that are live\n";
+    assert_eq!(closed, said(66, "closed 1: ssh, laptop\nclosed 3: ssh, laptop\n", missing));
+    assert_eq!(cuts.each_ref().map(CancellationToken::is_cancelled), [true, false, true]);
+    assert_eq!(machine.run(&["streams", "close", "2"]).await, said(0, "closed 2: ssh, laptop\n", ""));
+    for nonsense in [&["streams", "close"][..], &["streams", "close", "one"], &["streams", "--json", "close", "1"]] {
+        assert_eq!(machine.run(nonsense).await.exit, Some(64), "{nonsense:?}");
+    }
 }
 
 /// A `status --watch` that is being read.

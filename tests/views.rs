@@ -5,7 +5,10 @@
 mod support;
 
 use serde_json::Value;
-use support::{Node, Pair, Service, Transport, forward, peer, traffic::ping};
+use support::{
+    Node, Pair, Service, Target, Transport, forward, peer,
+    traffic::{Ending, ending, ping},
+};
 
 /// A time in a status, in seconds.
 fn seconds(time: &Value) -> u64 {
@@ -22,6 +25,43 @@ async fn told(node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
     let socket = node.socket();
     let output = node.binary(&[&["--socket", socket.to_str().unwrap()], arguments].concat()).await;
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_closed_is_reset_for_its_client_and_its_target_and_no_other_is() {
+    let target = Target::bind();
+    let pair = Pair::echo(Transport::Tcp, target.address).await;
+    let open = async || {
+        let mut client = pair.client.connect("echo").await;
+        client_says(&mut client).await;
+        (client, target.accept().await)
+    };
+    let (mut first, mut first_target) = open().await;
+    let (mut second, mut second_target) = open().await;
+    let peer = |status: &Value| status["peers"][0].clone();
+    pair.client.wait_until("both streams are the peer's", |status| peer(status)["streams"] == 2).await;
+    let (exit, table) = told(&pair.client, &["streams"]).await;
+    assert_eq!((exit, table.lines().count()), (Some(0), 3), "{table}");
+    assert!(table.lines().skip(1).all(|line| line.contains("echo") && line.ends_with("server")), "{table}");
+
+    let id = pair.client.streams().await[0]["id"].to_string();
+    let closed = told(&pair.client, &["streams", "close", &id]).await;
+    assert_eq!(closed, (Some(0), format!("closed {id}: echo, server\n")));
+    assert_eq!(ending(&mut first).await.1, Ending::Reset);
+    assert_eq!(ending(&mut first_target).await.1, Ending::Reset);
+    let gone = |status: &Value| peer(status)["streams"] == 1;
+    pair.client.wait_until("one stream is left", gone).await;
+    assert_eq!(told(&pair.client, &["streams", "close", &id]).await.0, Some(66));
+
+    tokio::io::AsyncWriteExt::write_all(&mut second_target, b"still here").await.unwrap();
+    let mut said = [0; 10];
+    tokio::io::AsyncReadExt::read_exact(&mut second, &mut said).await.unwrap();
+    assert_eq!(&said, b"still here");
+}
+
+/// Without a byte no stream is opened yet.
+async fn client_says(client: &mut tokio::net::TcpStream) {
+    tokio::io::AsyncWriteExt::write_all(client, b"?").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

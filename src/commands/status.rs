@@ -57,7 +57,7 @@ fn understand(json: &serde_json::Value) -> Result<status::Status, Failure> {
 }
 
 /// What to say of an answer that makes no sense to this version.
-fn not_understood(error: &serde_json::Error) -> Failure {
+pub(super) fn not_understood(error: &serde_json::Error) -> Failure {
     let message = format!("the service is of another version than this command ({error}); --json shows what it says");
     Failure::new(Exit::Unavailable, message)
 }
