@@ -26,6 +26,8 @@ enum Command {
     Reload(commands::reload::Reload),
     /// Show what the service is doing
     Status(commands::status::Status),
+    /// Show the live streams, or cut some
+    Streams(commands::streams::Streams),
     /// Show the peer id of this node
     Id(commands::id::Id),
     /// Show two nodes at work on this machine, without root and without a network
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(&cli.global),
         Command::Reload(command) => command.run(&cli.global),
         Command::Status(command) => command.run(&cli.global),
+        Command::Streams(command) => command.run(&cli.global),
         Command::Id(command) => command.run(&cli.global),
         Command::Demo(command) => command.run(&cli.global),
     };

@@ -1,5 +1,6 @@
 //! The service: wires the house together, and runs the one loop that everything meets in.
 
+mod peers;
 mod vigil;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -24,13 +25,13 @@ use crate::{
     control::{self, Handles, ReloadRequest, Server, SocketError},
     log,
     node::{
-        Node, NodeView,
+        Node,
         identity::{self, Identity, IdentityError},
     },
     plan::restart_required,
     reconcile::Reconciler,
     spec::{Desired, PeerId, TunnelName},
-    status::{Applied, Path as PeerPath, PeerStatus, Status, streams::LiveStreams},
+    status::{Applied, Status, Time, streams::LiveStreams},
     systemd::Notifier,
     triggers::{Trigger, Triggers, WatchSet},
 };
@@ -269,7 +270,10 @@ impl Daemon {
         tracing::error!(%file, error = reason, "configuration refused; the old set stays");
         self.watch(&sources, self.reconciler.declared().watch);
         self.seen = sources;
-        self.status.send_modify(|status| status.config.error = Some(reason.clone()));
+        self.status.send_modify(|status| {
+            status.config.error = Some(reason.clone());
+            status.config.error_at = Some(Time::now());
+        });
         Err(reason)
     }
 
@@ -291,17 +295,18 @@ impl Daemon {
         let names = effective.peers.iter().rev().map(|(name, peer)| (peer.id.to_string(), name.to_string()));
         log::name_peers(self.node.peer_id(), names);
         let steps = self.reconciler.steps();
-        let applied = self.vigil.during(&steps, self.reconciler.apply(effective)).await;
+        let mut applied = self.vigil.during(&steps, self.reconciler.apply(effective)).await;
+        applied.restart_required.clone_from(&restart_required);
         self.applied = sources.clone();
         self.seen = sources;
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         self.status.send_modify(|status| {
-            status.config.loaded_at = Some(now);
+            status.config.loaded_at = Some(Time::now());
             status.config.error = None;
+            status.config.error_at = None;
             status.config.restart_required = restart_required;
         });
         self.show_node();
-        let Applied { added, removed, changed, failed } = &applied;
+        let Applied { added, removed, changed, failed, .. } = &applied;
         let failed: Vec<_> = failed.iter().map(|failed| failed.name.clone()).collect();
         let [added, removed, changed, failed] = [added, removed, changed, &failed].map(|names| list(names));
         tracing::info!(file = %self.config.display(), added, removed, changed, failed, "configuration applied");
@@ -328,7 +333,7 @@ impl Daemon {
         let view = view.borrow();
         let own = self.node.peer_id();
         let addresses = view.addresses.iter().filter_map(|address| address.clone().with_p2p(own).ok()).collect();
-        let peers = peers(self.reconciler.declared(), &view, self.live.peers(), own);
+        let peers = peers::peers(self.reconciler.declared(), &view, self.live.peers(), own);
         self.status.send_if_modified(|status| {
             let changed = status.addresses != addresses || status.peers != peers;
             (status.addresses, status.peers) = (addresses, peers);
@@ -418,21 +423,4 @@ async fn at(time: Option<Instant>) {
 fn offline(desired: &Desired) -> Option<Arc<str>> {
     desired.node.private_network_key_file.as_ref()?;
     Some("not built yet: private networks (node.private_network_key_file), so this node stays off the network".into())
-}
-
-/// The peers to show: those that the file names and those with live streams, not strangers, and not oneself.
-fn peers(declared: &Desired, view: &NodeView, with_streams: BTreeSet<PeerId>, own: PeerId) -> Vec<PeerStatus> {
-    let shown: BTreeSet<_> = declared.known_peers().into_iter().chain(with_streams).filter(|id| *id != own).collect();
-    let status = |id: PeerId| {
-        let seen = view.peers.get(&id);
-        PeerStatus {
-            id,
-            name: declared.name_of(&id).map(ToString::to_string),
-            connected: seen.is_some(),
-            path: seen.map_or(PeerPath::None, |peer| peer.path),
-            address: seen.map(|peer| peer.address.clone()),
-            rtt_ms: seen.and_then(|peer| peer.round_trip).map(|time| time.as_secs_f64() * 1000.0),
-        }
-    };
-    shown.into_iter().map(status).collect()
 }

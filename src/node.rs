@@ -30,6 +30,7 @@ use tokio::{
 };
 
 pub use self::{
+    dialer::{Away, Failure},
     listeners::has_ipv6,
     streams::{Connection, Handshake, Inbound, Offering, Refused, Route, Stream, Taken},
 };
@@ -39,7 +40,7 @@ use self::{
 };
 use crate::{
     spec::{Allow, Multiaddr, PeerId, RelayUse, StreamProtocol},
-    status::{ListenerStatus, Path, State},
+    status::{ListenerStatus, Path, State, Time},
 };
 
 /// How long a client waits for another connection before it asks one again that has just let it down.
@@ -54,7 +55,7 @@ pub struct Node {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<NodeView>,
     /// Why this node must not touch the network, if it must not.
-    offline: Option<Arc<str>>,
+    offline: Option<Failure>,
 }
 
 /// What the node is to do. `Default` is nothing at all.
@@ -76,6 +77,8 @@ pub struct NodeView {
     pub addresses: Vec<Multiaddr>,
     /// Connected peers.
     pub peers: BTreeMap<PeerId, PeerView>,
+    /// Peers that the configuration names and that are not connected, as far as there is anything to say.
+    pub away: BTreeMap<PeerId, Away>,
 }
 
 /// How a connected peer is reached.
@@ -143,6 +146,7 @@ impl Node {
         let (connections, offers) = (Arc::<Connections>::default(), Arc::<Offers>::default());
         let task = SwarmTask::new(keypair, connections.clone(), offers.clone(), incoming, view)?;
         tasks.spawn(task.run());
+        let offline = offline.map(|reason| Failure { reason, at: Time::now() });
         Ok(Self { own: keypair.public().to_peer_id(), offers, connections, commands, view: watched, offline })
     }
 
@@ -185,18 +189,20 @@ impl Node {
 
     /// Listeners as a view shows them: an offline node says at each wanted address why it isn't listening.
     pub fn listeners(&self, wanted: &NodeConfig) -> Vec<ListenerStatus> {
-        let Some(reason) = &self.offline else { return self.view.borrow().listeners.clone() };
+        let Some(Failure { reason, at }) = &self.offline else { return self.view.borrow().listeners.clone() };
         let failed = |address: &Multiaddr| ListenerStatus {
             address: address.clone(),
             state: State::Failed,
             error: Some(reason.to_string()),
+            error_at: Some(*at),
+            retry_at: None,
         };
         wanted.listen.iter().map(failed).collect()
     }
 
     /// Why this node stays off the network, if it does.
-    pub fn offline(&self) -> Option<&str> {
-        self.offline.as_deref()
+    pub fn offline(&self) -> Option<&Failure> {
+        self.offline.as_ref()
     }
 
     /// Offers `protocol` to the peers in `allow` for as long as the returned value lives.
@@ -214,7 +220,7 @@ impl Node {
         if open.peer == self.own {
             return self.open_here(open);
         }
-        if let Some(reason) = &self.offline {
+        if let Some(Failure { reason, .. }) = &self.offline {
             return Err(OpenError::Offline { reason: reason.clone() });
         }
         let mut waiting = None;

@@ -25,7 +25,7 @@ use crate::{
     node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
     spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
-    status::{Applied, Counter, Counters, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
+    status::{Applied, Counter, Counters, Due, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
     tunnel::{
         Scope,
         events::Events,
@@ -116,8 +116,8 @@ impl Reconciler {
 
         self.log_streams.store(desired.log.streams, Ordering::Relaxed);
         self.declared = desired;
-        for run in self.runs.values_mut().filter(|run| run.retry_at.is_some()) {
-            run.retry_at = Some(Instant::now());
+        for run in self.runs.values_mut().filter(|run| run.retry.is_some()) {
+            run.retry = Some(Due::after(Duration::ZERO));
         }
         self.carry_out(steps).await;
         self.cut_who_lost_the_right().await;
@@ -132,8 +132,8 @@ impl Reconciler {
     /// The declared tunnels that are not up.
     pub fn failed(&self) -> Vec<Failed> {
         let failed = |(name, run): (&TunnelName, &Run)| {
-            let error = run.error.clone()?;
-            Some(Failed { name: name.clone(), error })
+            let error = run.error.as_ref()?;
+            Some(Failed { name: name.clone(), error: error.reason.to_string() })
         };
         self.runs.iter().filter_map(failed).collect()
     }
@@ -289,7 +289,7 @@ impl Reconciler {
     /// Waits for something that needs care and takes care of it. Cancel-safe: what is not done now is done by the next
     /// call.
     pub async fn next(&mut self) {
-        let next_retry = self.runs.values().filter_map(|run| run.retry_at).min();
+        let next_retry = self.runs.values().filter_map(|run| Some(run.retry?.at)).min();
         let retry = async {
             match next_retry {
                 Some(time) => sleep_until(time).await,
@@ -334,7 +334,7 @@ impl Reconciler {
 
     async fn retry(&mut self) {
         let now = Instant::now();
-        let due = self.runs.iter().filter(|(_, run)| run.retry_at.is_some_and(|at| at <= now));
+        let due = self.runs.iter().filter(|(_, run)| run.retry.is_some_and(|due| due.at <= now));
         let due: Vec<_> = due.map(|(name, _)| name.clone()).collect();
         let lacks_a_socket = |name: &TunnelName| match self.runs.get(name) {
             Some(Run { tunnel: Tunnel::Forward(forward), socket: None, .. }) => Some((name.clone(), forward)),
@@ -419,11 +419,7 @@ impl Reconciler {
         let not_up = run.and_then(|run| run.error.clone());
         let (state, error) = match (run, not_up) {
             (None, _) => (State::Draining, LastError::default()),
-            (Some(_), Some(error)) => {
-                let failed = LastError::default();
-                failed.set(Some(error));
-                (State::Failed, failed)
-            }
+            (Some(_), Some(error)) => (State::Failed, LastError::since(error.reason.to_string(), error.at)),
             (Some(_), None) => (State::Ready, books.map(|books| books.last_error.clone()).unwrap_or_default()),
         };
         let mut status = TunnelStatus {
@@ -437,6 +433,7 @@ impl Reconciler {
             peers: None,
             counters: books.map(|books| books.counters.clone()).unwrap_or_default(),
             error,
+            retry_at: run.and_then(|run| Some(run.retry?.time)),
         };
         let bound = run.and_then(|run| run.socket.as_deref()).map(|socket| socket.bound().to_owned());
         run::describe(tunnel, bound, &mut status);

@@ -9,5 +9,8 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Os, format!("cannot talk to the service: {error}")))?;
-    Ok(runtime.block_on(question)?)
+    let answer = runtime.block_on(question);
+    // Not to wait for what is still being written to somebody who does not read it.
+    runtime.shutdown_background();
+    Ok(answer?)
 }

@@ -1,12 +1,13 @@
 //! `p2ptun reload`: has the service look at its configuration again.
 
-use std::{fmt::Write as _, io::Write as _};
+use std::io::Write as _;
 
 use clap::Args;
 
 use super::{
     ask::ask,
-    terminal::{clean_lines, print},
+    palette::{BAD, CAUTION, GOOD, paint},
+    terminal::{clean, clean_lines, print},
 };
 use crate::{
     commands::{
@@ -25,26 +26,34 @@ impl Reload {
         let applied = ask(Client::new(global.socket().as_deref()).reload())?;
         print(&changes(&applied))?;
         // The exit code is that of the reload, which succeeded, whether or not anyone reads this.
-        let _ = anstream::stderr().write_all(failures(&applied).as_bytes());
+        let _ = anstream::stderr().write_all(troubles(&applied).as_bytes());
         Ok(Exit::Ok)
     }
 }
 
-/// One line per tunnel: `+added`, `-removed`, `~changed`.
+/// One line per tunnel: `+ added`, `- removed`, `~ changed`.
 fn changes(applied: &Applied) -> String {
-    let mut text = String::new();
-    for (sign, names) in [('+', &applied.added), ('-', &applied.removed), ('~', &applied.changed)] {
-        for name in names {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{sign}{name}");
-        }
-    }
+    let signs = [(GOOD, '+', &applied.added), (BAD, '-', &applied.removed), (CAUTION, '~', &applied.changed)];
+    let lines = signs
+        .into_iter()
+        .flat_map(|(style, sign, names)| names.iter().map(move |name| paint(style, format!("{sign} {name}")) + "\n"));
+    let text: String = lines.collect();
     if text.is_empty() { "no changes\n".into() } else { text }
 }
 
-/// One line per tunnel that is not up: `!failed: why`.
-fn failures(applied: &Applied) -> String {
-    applied.failed.iter().map(|failed| format!("!{}: {}\n", failed.name, clean_lines(&failed.error, "  "))).collect()
+/// What did not come up, `! failed: why`, and what has to wait.
+fn troubles(applied: &Applied) -> String {
+    let failed = applied
+        .failed
+        .iter()
+        .map(|failed| format!("{}: {}\n", paint(BAD, format!("! {}", failed.name)), clean_lines(&failed.error, "  ")));
+    let mut text: String = failed.collect();
+    if !applied.restart_required.is_empty() {
+        let keys = clean(&applied.restart_required.join(", "));
+        text += &paint(CAUTION, format!("a restart is needed for {keys}"));
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -57,16 +66,24 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_listed_with_signs() {
+    fn what_changed_is_listed_with_signs_and_colours() {
         let failed = Failed { name: "ssh".try_into().unwrap(), error: "cannot bind:\n\x1b[31min use".into() };
         let applied = Applied {
             added: names(&["a", "ssh"]),
             removed: names(&["b"]),
             changed: names(&["c"]),
             failed: vec![failed],
+            restart_required: vec!["node.identity".into()],
         };
-        assert_eq!(changes(&applied), "+a\n+ssh\n-b\n~c\n");
-        assert_eq!(failures(&applied), "!ssh: cannot bind:\n  \u{fffd}[31min use\n");
+        let said = changes(&applied);
+        assert_eq!(anstream::adapter::strip_str(&said).to_string(), "+ a\n+ ssh\n- b\n~ c\n");
+        assert_eq!(said.replace('\x1b', "^"), "^[32m+ a^[0m\n^[32m+ ssh^[0m\n^[31m- b^[0m\n^[33m~ c^[0m\n");
+        let said = troubles(&applied);
+        assert_eq!(
+            anstream::adapter::strip_str(&said).to_string(),
+            "! ssh: cannot bind:\n  \u{fffd}[31min use\na restart is needed for node.identity\n"
+        );
         assert_eq!(changes(&Applied::default()), "no changes\n");
+        assert_eq!(troubles(&Applied::default()), "");
     }
 }

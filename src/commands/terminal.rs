@@ -1,6 +1,9 @@
 //! What goes to standard output.
 
-use std::io::{self, Write};
+use std::{
+    env,
+    io::{self, Write},
+};
 
 use crate::{
     commands::outcome::{Exit, Failure},
@@ -16,6 +19,20 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// How many columns there are for what is printed: those of the terminal, or what `COLUMNS` says, or 80.
+pub(super) fn width() -> usize {
+    const NARROWEST: usize = 60;
+    let said = || env::var("COLUMNS").ok()?.parse().ok();
+    let columns = size().map(|(columns, _)| columns).or_else(said);
+    usize::from(columns.unwrap_or(80)).max(NARROWEST)
+}
+
+/// The columns and rows of the terminal that standard output is, if it is one.
+pub(super) fn size() -> Option<(u16, u16)> {
+    let (terminal_size::Width(columns), terminal_size::Height(rows)) = terminal_size::terminal_size_of(io::stdout())?;
+    Some((columns, rows))
 }
 
 /// `text` in one line, without what a terminal would act on: a remote peer may have had a hand in it.

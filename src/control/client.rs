@@ -53,7 +53,7 @@ pub enum ClientError {
     NotDone { path: PathBuf, why: String },
     #[error("the configuration was refused, and the set in force stays:\n{0}")]
     Refused(String),
-    #[error("there is no stream {0}; GET /v1/streams lists those that are live")]
+    #[error("there is no stream {0}; `p2ptun streams` lists those that are live")]
     NoSuchStream(u64),
 }
 
@@ -112,6 +112,11 @@ impl Client {
     }
 
     pub async fn streams(&self) -> Result<Vec<StreamStatus>, ClientError> {
+        self.ask(Method::GET, "/v1/streams", DEADLINE).await?.json()
+    }
+
+    /// The streams as the service puts them.
+    pub async fn streams_json(&self) -> Result<Vec<serde_json::Value>, ClientError> {
         self.ask(Method::GET, "/v1/streams", DEADLINE).await?.json()
     }
 

@@ -187,7 +187,10 @@ fn cut(id: &str, streams: &LiveStreams) -> Answer {
         *answer.status_mut() = StatusCode::NO_CONTENT;
         answer
     } else {
-        refuse(StatusCode::NOT_FOUND, "there is no such stream; GET /v1/streams lists those that are live")
+        refuse(
+            StatusCode::NOT_FOUND,
+            "there is no such stream; `p2ptun streams`, which is GET /v1/streams, lists those that are live",
+        )
     }
 }
 

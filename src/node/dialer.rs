@@ -1,5 +1,5 @@
 //! When to dial whom, and by which addresses: a state machine that is told what happened and what time it is, and says
-//! what to do. It does no I/O.
+//! what to do. It does no I/O, and looks at the other clock, that of people, only to tell them when things were.
 //!
 //! A peer is dialled in rounds. A round tries the TCP addresses at once and the QUIC addresses a little later, or as
 //! soon as TCP has failed. When both have failed, the peer is left alone for a jittered, growing while, unless a local
@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use crate::{
     backoff::Backoff,
     spec::{Multiaddr, PeerId},
+    status::{Due, Time},
 };
 
 /// The head start of TCP, which is faster here and can carry a reset.
@@ -30,6 +32,9 @@ const MAX_PAUSE_WHILE_WAITED_FOR: Duration = Duration::from_secs(1);
 /// A connection that ends before this age counts as a failure: a peer that turns us away at once, or that closes what it
 /// has no use for, must not be dialled again ever faster.
 const STEADY: Duration = Duration::from_secs(30);
+
+/// Why a peer can't be dialled at all.
+pub const NO_ADDRESS: &str = "the file gives no address for it, so it has to connect to this node";
 
 /// Something to be dialled now; report how it went with the connection's id.
 #[derive(Debug, PartialEq)]
@@ -57,7 +62,34 @@ struct Target {
     /// The number of the last round, by which the dials of an earlier one are told apart.
     round: u64,
     phase: Phase,
+    /// What has gone wrong in this round.
     last_error: Option<String>,
+    /// Why the peer is not connected, by the last round or connection that ended.
+    failure: Option<Failure>,
+    /// Since when the round that is under way has been due.
+    begun: Option<Time>,
+}
+
+/// What people see of a peer that is not connected.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Away {
+    /// Why it isn't, if anything has gone wrong.
+    pub failure: Option<Failure>,
+    /// When it is dialled next, or since when it has been; `None` if nobody is about to.
+    pub retry_at: Option<Time>,
+}
+
+/// What has gone wrong, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub reason: Arc<str>,
+    pub at: Time,
+}
+
+impl Failure {
+    fn now(reason: impl Into<Arc<str>>) -> Option<Self> {
+        Some(Self { reason: reason.into(), at: Time::now() })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +97,7 @@ enum Phase {
     /// Nothing to do: connected, or nobody wants the peer.
     Idle,
     /// A round begins at this time.
-    Due(Instant),
+    Due(Due),
     /// TCP is being dialled; QUIC joins in at this time.
     Tcp { quic_at: Instant, dials: usize },
     /// All addresses have been dialled; this many dials have not ended.
@@ -84,7 +116,7 @@ impl Dialer {
             if !self.connected.contains_key(&peer) {
                 target.rounds.reset();
                 match target.phase {
-                    Phase::Idle | Phase::Due(_) if target.kept => target.phase = Phase::Due(now),
+                    Phase::Idle | Phase::Due(_) if target.kept => target.phase = Phase::Due(Due::at(now, now)),
                     Phase::Due(_) => target.phase = Phase::Idle,
                     _ => {}
                 }
@@ -100,9 +132,11 @@ impl Dialer {
             }
             let Some(target) = self.targets.get_mut(&peer) else { continue };
             match target.phase {
-                Phase::Idle => target.phase = Phase::Due(now),
-                Phase::Due(at) => target.phase = Phase::Due(at.min(now + MAX_PAUSE_WHILE_WAITED_FOR)),
-                Phase::Tcp { .. } | Phase::All { .. } => {}
+                Phase::Idle => target.phase = Phase::Due(Due::at(now, now)),
+                Phase::Due(due) if due.at > now + MAX_PAUSE_WHILE_WAITED_FOR => {
+                    target.phase = Phase::Due(Due::at(now + MAX_PAUSE_WHILE_WAITED_FOR, now));
+                }
+                Phase::Due(_) | Phase::Tcp { .. } | Phase::All { .. } => {}
             }
         }
     }
@@ -111,12 +145,13 @@ impl Dialer {
     pub fn due(&mut self, now: Instant) -> Vec<Dial> {
         let mut dials = Vec::new();
         for (&peer, target) in &mut self.targets {
-            let round_begins = matches!(target.phase, Phase::Due(at) if at <= now);
+            let round_begins = matches!(target.phase, Phase::Due(due) if due.at <= now);
             let quic_joins = matches!(target.phase, Phase::Tcp { quic_at, .. } if quic_at <= now);
             if !round_begins && !quic_joins {
                 continue;
             }
-            if round_begins {
+            if let Phase::Due(due) = target.phase {
+                target.begun = Some(due.time);
                 self.last_round += 1;
                 target.round = self.last_round;
                 target.last_error = None;
@@ -139,6 +174,9 @@ impl Dialer {
             if addresses.is_empty() {
                 if target.phase == (Phase::All { dials: 0 }) {
                     target.phase = Phase::Idle;
+                    if target.addresses.is_empty() {
+                        target.failure = Failure::now(NO_ADDRESS);
+                    }
                 }
                 continue;
             }
@@ -164,12 +202,13 @@ impl Dialer {
         self.connected.entry(peer).or_insert(now);
         if let Some(target) = self.targets.get_mut(&peer) {
             target.last_error = None;
+            target.failure = None;
             target.phase = Phase::Idle;
         }
     }
 
-    /// The last connection to `peer` has gone.
-    pub fn disconnected(&mut self, peer: PeerId, now: Instant) {
+    /// The last connection to `peer` has gone, because of `cause` if something went wrong.
+    pub fn disconnected(&mut self, peer: PeerId, cause: Option<&str>, now: Instant) {
         let since = self.connected.remove(&peer);
         if let Some(target) = self.targets.get_mut(&peer) {
             // Jittered, because the far end of a connection that both ends keep redials as well.
@@ -180,7 +219,11 @@ impl Dialer {
                 }
                 false => target.rounds.pause(),
             };
-            target.phase = if target.kept { Phase::Due(now + pause) } else { Phase::Idle };
+            target.failure = Failure::now(match cause {
+                Some(cause) => format!("the connection was lost: {cause}"),
+                None => "the connection was closed".to_owned(),
+            });
+            target.phase = if target.kept { Phase::Due(Due::at(now + pause, now)) } else { Phase::Idle };
         }
     }
 
@@ -216,11 +259,12 @@ impl Dialer {
             Phase::Idle | Phase::Due(_) => return None,
         }
         target.last_error = None;
+        target.failure = Failure::now(reason.as_str());
         let pause = target.rounds.pause();
         let waited_for = waited_for(&peer);
         target.phase = match waited_for {
-            true => Phase::Due(now + pause.min(MAX_PAUSE_WHILE_WAITED_FOR)),
-            false if target.kept => Phase::Due(now + pause),
+            true => Phase::Due(Due::at(now + pause.min(MAX_PAUSE_WHILE_WAITED_FOR), now)),
+            false if target.kept => Phase::Due(Due::at(now + pause, now)),
             false => Phase::Idle,
         };
         Some((peer, reason))
@@ -229,11 +273,26 @@ impl Dialer {
     /// When [`Dialer::due`] has something to say next.
     pub fn next_due(&self) -> Option<Instant> {
         let next = |target: &Target| match target.phase {
-            Phase::Due(at) => Some(at),
+            Phase::Due(due) => Some(due.at),
             Phase::Tcp { quic_at, .. } => Some(quic_at),
             Phase::Idle | Phase::All { .. } => None,
         };
         self.targets.values().filter_map(next).min()
+    }
+
+    /// Why peers are not connected, and when each is dialled next. What has nothing to say is left out.
+    pub fn away(&self) -> BTreeMap<PeerId, Away> {
+        let away = |(peer, target): (&PeerId, &Target)| {
+            let retry_at = match target.phase {
+                _ if self.connected.contains_key(peer) => return None,
+                Phase::Idle => None,
+                Phase::Due(due) => Some(due.time),
+                Phase::Tcp { .. } | Phase::All { .. } => target.begun,
+            };
+            let away = Away { failure: target.failure.clone(), retry_at };
+            (away != Away::default()).then_some((*peer, away))
+        };
+        self.targets.iter().filter_map(away).collect()
     }
 
     /// The ways to dial `peer`.
@@ -244,7 +303,16 @@ impl Dialer {
 
 impl Target {
     fn new() -> Self {
-        Self { addresses: Vec::new(), kept: false, rounds: ROUNDS, round: 0, phase: Phase::Idle, last_error: None }
+        Self {
+            addresses: Vec::new(),
+            kept: false,
+            rounds: ROUNDS,
+            round: 0,
+            phase: Phase::Idle,
+            last_error: None,
+            failure: None,
+            begun: None,
+        }
     }
 }
 
@@ -253,177 +321,4 @@ fn is_quic(address: &Multiaddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TCP: &str = "/ip4/127.0.0.1/tcp/1";
-    const QUIC: &str = "/ip4/127.0.0.1/udp/1/quic-v1";
-
-    fn dialer(addresses: &[&str], kept: bool, now: Instant) -> (Dialer, PeerId) {
-        let peer = PeerId::random();
-        let mut dialer = Dialer::default();
-        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        dialer.configure(&[(peer, addresses)].into(), &kept.then_some(peer).into_iter().collect(), now);
-        (dialer, peer)
-    }
-
-    fn begin(dialer: &mut Dialer, now: Instant, id: usize) -> Option<(String, ConnectionId)> {
-        let mut due = dialer.due(now);
-        assert!(due.len() <= 1);
-        let dial = due.pop()?;
-        let id = ConnectionId::new_unchecked(id);
-        dialer.dialling(dial.peer, id);
-        Some((dial.addresses[0].to_string(), id))
-    }
-
-    #[test]
-    fn tcp_has_a_head_start_of_250_ms_over_quic() {
-        let start = Instant::now();
-        let (mut dialer, _) = dialer(&[QUIC, TCP], true, start);
-        assert_eq!(begin(&mut dialer, start, 1).unwrap().0, TCP);
-        assert_eq!(dialer.next_due(), Some(start + QUIC_DELAY));
-        assert_eq!(begin(&mut dialer, start + QUIC_DELAY / 2, 2), None);
-        assert_eq!(begin(&mut dialer, start + QUIC_DELAY, 2).unwrap().0, QUIC);
-    }
-
-    #[test]
-    fn quic_is_tried_at_once_when_tcp_has_failed_and_the_round_ends_with_it() {
-        let start = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP, QUIC], true, start);
-        let (_, tcp) = begin(&mut dialer, start, 1).unwrap();
-        assert_eq!(dialer.failed(tcp, "refused".into(), |_| false, start), None);
-        let (_, quic) = begin(&mut dialer, start, 2).unwrap();
-        let ended = dialer.failed(quic, "timed out".into(), |_| false, start);
-        assert_eq!(ended, Some((peer, "refused; timed out".into())));
-        let next = dialer.next_due().unwrap() - start;
-        assert!(next > Duration::ZERO && next <= Duration::from_millis(500), "{next:?}");
-    }
-
-    #[test]
-    fn a_peer_with_only_a_quic_address_is_dialled_over_quic_at_once() {
-        let start = Instant::now();
-        let (mut dialer, _) = dialer(&[QUIC], true, start);
-        assert_eq!(begin(&mut dialer, start, 1).unwrap().0, QUIC);
-    }
-
-    #[test]
-    fn pauses_grow_to_a_minute_but_stay_within_a_second_while_a_client_waits() {
-        let mut now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP], true, now);
-        for round in 0..40 {
-            let (_, id) = begin(&mut dialer, now, round).unwrap();
-            dialer.failed(id, "refused".into(), |_| false, now).unwrap();
-            let pause = dialer.next_due().unwrap() - now;
-            assert!(pause <= Duration::from_secs(60));
-            assert!(round < 10 || pause >= Duration::from_secs(30));
-            now += pause;
-        }
-        let (_, id) = begin(&mut dialer, now, 100).unwrap();
-        dialer.failed(id, "refused".into(), |_| true, now).unwrap();
-        assert!(dialer.next_due().unwrap() - now <= Duration::from_secs(1));
-        let (_, id) = begin(&mut dialer, now + Duration::from_secs(1), 101).unwrap();
-        dialer.failed(id, "refused".into(), |_| false, now).unwrap();
-        dialer.waited_for([peer], now);
-        assert!(dialer.next_due().unwrap() - now <= Duration::from_secs(1));
-    }
-
-    #[test]
-    fn a_peer_that_is_not_kept_is_dialled_only_while_somebody_waits() {
-        let now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP], false, now);
-        assert_eq!(dialer.next_due(), None);
-        dialer.waited_for([peer], now);
-        let (_, id) = begin(&mut dialer, now, 1).unwrap();
-        dialer.failed(id, "refused".into(), |_| false, now);
-        assert_eq!(dialer.next_due(), None);
-    }
-
-    #[test]
-    fn a_kept_peer_is_dialled_again_soon_after_its_connection_has_gone() {
-        let now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP], true, now);
-        let (_, id) = begin(&mut dialer, now, 1).unwrap();
-        dialer.connected(peer, id, now);
-        assert_eq!(dialer.next_due(), None);
-        let now = now + STEADY;
-        dialer.disconnected(peer, now);
-        assert!(dialer.next_due().unwrap() - now <= Duration::from_millis(125));
-    }
-
-    #[test]
-    fn a_new_configuration_ends_the_pause() {
-        let now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP], true, now);
-        let (_, id) = begin(&mut dialer, now, 1).unwrap();
-        dialer.failed(id, "refused".into(), |_| false, now).unwrap();
-        dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
-        assert_eq!(dialer.next_due(), Some(now));
-        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
-        assert_eq!(dialer.next_due(), None);
-    }
-
-    #[test]
-    fn connections_that_die_young_are_not_dialled_again_ever_faster() {
-        let mut now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP], true, now);
-        let begun = now;
-        let mut dials = 0;
-        while now < begun + Duration::from_secs(600) {
-            let (_, id) = begin(&mut dialer, now, dials).unwrap();
-            dials += 1;
-            dialer.connected(peer, id, now);
-            dialer.disconnected(peer, now);
-            now = dialer.next_due().unwrap();
-        }
-        assert!(dials < 40, "{dials} dials in ten minutes");
-    }
-
-    #[test]
-    fn a_peer_that_is_connected_when_the_file_first_names_it_is_not_dialled() {
-        let now = Instant::now();
-        let mut dialer = Dialer::default();
-        let peer = PeerId::random();
-        let configure = |dialer: &mut Dialer| {
-            dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
-        };
-        // It dialled us.
-        dialer.connected(peer, ConnectionId::new_unchecked(1), now);
-        configure(&mut dialer);
-        assert_eq!(dialer.next_due(), None);
-        // Taken out of the file and put back.
-        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
-        configure(&mut dialer);
-        assert_eq!(dialer.next_due(), None);
-        dialer.disconnected(peer, now);
-        assert!(dialer.next_due().is_some());
-    }
-
-    #[test]
-    fn what_failed_beside_a_connection_is_no_reason_of_a_later_round() {
-        let now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP, QUIC], true, now);
-        let (_, tcp) = begin(&mut dialer, now, 1).unwrap();
-        let (_, quic) = begin(&mut dialer, now + QUIC_DELAY, 2).unwrap();
-        dialer.connected(peer, tcp, now);
-        assert_eq!(dialer.failed(quic, "blocked".into(), |_| false, now), None);
-        dialer.disconnected(peer, now);
-        let now = dialer.next_due().unwrap();
-        let (_, tcp) = begin(&mut dialer, now, 3).unwrap();
-        dialer.failed(tcp, "refused".into(), |_| false, now);
-        let (_, quic) = begin(&mut dialer, now, 4).unwrap();
-        let ended = dialer.failed(quic, "timed out".into(), |_| false, now);
-        assert_eq!(ended, Some((peer, "refused; timed out".into())));
-    }
-
-    #[test]
-    fn dials_of_an_earlier_time_do_not_count_in_a_later_round() {
-        let now = Instant::now();
-        let (mut dialer, peer) = dialer(&[TCP], true, now);
-        let (_, old) = begin(&mut dialer, now, 1).unwrap();
-        dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
-        dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
-        let (_, new) = begin(&mut dialer, now, 2).unwrap();
-        assert_eq!(dialer.failed(old, "refused".into(), |_| false, now), None);
-        assert!(dialer.failed(new, "refused".into(), |_| false, now).is_some());
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use crate::{
     backoff::Backoff,
     log::{Limits, Repeats},
     spec::Multiaddr,
-    status::{ListenerStatus, State},
+    status::{Due, ListenerStatus, State, Time},
 };
 
 const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -43,7 +43,8 @@ enum Listening {
     },
     Failed {
         error: String,
-        retry_at: Instant,
+        at: Time,
+        retry: Due,
     },
 }
 
@@ -69,7 +70,7 @@ impl Listeners {
     /// When [`Listeners::retry`] is to be called next.
     pub fn next_retry(&self) -> Option<Instant> {
         let retries = self.0.iter().filter_map(|listener| match listener.state {
-            Listening::Failed { retry_at, .. } => Some(retry_at),
+            Listening::Failed { retry, .. } => Some(retry.at),
             Listening::Open { .. } => None,
         });
         retries.min()
@@ -78,7 +79,7 @@ impl Listeners {
     /// Tries the failed addresses whose time has come.
     pub fn retry<B: NetworkBehaviour>(&mut self, swarm: &mut Swarm<B>, now: Instant) {
         for listener in &mut self.0 {
-            if matches!(listener.state, Listening::Failed { retry_at, .. } if retry_at <= now) {
+            if matches!(listener.state, Listening::Failed { retry, .. } if retry.at <= now) {
                 listener.state = open(&listener.address, swarm, &mut listener.retries, &mut listener.failures, now);
             }
         }
@@ -107,19 +108,22 @@ impl Listeners {
             if let Some(told) = listener.failures.seen(error.clone(), (), now) {
                 tracing::warn!(address = %listener.address, error, repeated = told.repeated(), "listener ended; trying again");
             }
-            let retry_at = now + listener.retries.pause();
-            listener.state = Listening::Failed { error, retry_at };
+            listener.state = Listening::failed(error, &mut listener.retries, now);
         }
     }
 
     pub fn status(&self) -> Vec<ListenerStatus> {
         let status = |listener: &Listener| {
-            let (state, error) = match &listener.state {
-                Listening::Open { addresses, .. } if addresses.is_empty() => (State::Starting, None),
-                Listening::Open { .. } => (State::Ready, None),
-                Listening::Failed { error, .. } => (State::Failed, Some(error.clone())),
+            let address = listener.address.clone();
+            let state = match &listener.state {
+                Listening::Open { addresses, .. } if addresses.is_empty() => State::Starting,
+                Listening::Open { .. } => State::Ready,
+                Listening::Failed { error, at, retry } => {
+                    let (error, error_at, retry_at) = (Some(error.clone()), Some(*at), Some(retry.time));
+                    return ListenerStatus { address, state: State::Failed, error, error_at, retry_at };
+                }
             };
-            ListenerStatus { address: listener.address.clone(), state, error }
+            ListenerStatus { address, state, error: None, error_at: None, retry_at: None }
         };
         self.0.iter().map(status).collect()
     }
@@ -134,6 +138,12 @@ impl Listeners {
 
     fn find(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.0.iter_mut().find(|listener| matches!(listener.state, Listening::Open { id: own, .. } if own == id))
+    }
+}
+
+impl Listening {
+    fn failed(error: String, retries: &mut Backoff, now: Instant) -> Self {
+        Self::Failed { error, at: Time::now(), retry: Due::at(now + retries.pause(), now) }
     }
 }
 
@@ -157,7 +167,7 @@ fn open<B: NetworkBehaviour>(
             if let Some(told) = failures.seen(error.clone(), (), now) {
                 tracing::warn!(%address, error, repeated = told.repeated(), "listener not up; trying again");
             }
-            Listening::Failed { error, retry_at: now + retries.pause() }
+            Listening::failed(error, retries, now)
         }
     }
 }

@@ -13,6 +13,7 @@ use libp2p::{
     core::upgrade::Version,
     identify,
     identity::Keypair,
+    multiaddr::Protocol,
     ping,
     swarm::{
         self, ConnectionId, DialError, NetworkBehaviour, SwarmEvent, dial_opts::DialOpts, dial_opts::PeerCondition,
@@ -25,7 +26,7 @@ use tokio::{
 
 use super::{
     NodeConfig, NodeView, PeerView,
-    dialer::Dialer,
+    dialer::{Dialer, NO_ADDRESS},
     events::{Events, innermost},
     limits::Limits,
     listeners::Listeners,
@@ -80,6 +81,8 @@ pub struct SwarmTask {
     agents: HashMap<PeerId, String>,
     events: Events,
     view: watch::Sender<NodeView>,
+    /// What has been published may no longer be so.
+    stale: bool,
     closing: Option<oneshot::Sender<()>>,
 }
 
@@ -121,6 +124,7 @@ impl SwarmTask {
             agents: HashMap::new(),
             events: Events::new(),
             view,
+            stale: false,
             closing: None,
         })
     }
@@ -161,6 +165,7 @@ impl SwarmTask {
     }
 
     fn on_time(&mut self, now: Instant) {
+        self.stale = true;
         self.listeners.retry(&mut self.swarm, now);
         for id in self.pulses.silent(now) {
             if let Some(connection) = self.connections.find(id) {
@@ -183,6 +188,7 @@ impl SwarmTask {
     }
 
     fn configure(&mut self, config: &NodeConfig) {
+        self.stale = true;
         let now = Instant::now();
         self.offers.set_known(config.known.clone());
         self.listeners.configure(&config.listen, &mut self.swarm, now);
@@ -196,14 +202,17 @@ impl SwarmTask {
         let peers = self.connections.waited_for();
         for peer in &peers {
             if self.dialer.addresses(peer).is_empty() {
-                self.connections.dial_failed(peer, "it is not connected, and the file gives no address for it");
+                self.connections.dial_failed(peer, NO_ADDRESS);
             }
         }
+        self.stale |= !peers.is_empty();
         self.dialer.waited_for(peers, Instant::now());
     }
 
     fn dial_what_is_due(&mut self) {
-        for dial in self.dialer.due(Instant::now()) {
+        let now = Instant::now();
+        self.stale |= self.dialer.next_due().is_some_and(|due| due <= now);
+        for dial in self.dialer.due(now) {
             let options = dial_options(dial.peer, dial.addresses);
             let id = options.connection_id();
             self.dialer.dialling(dial.peer, id);
@@ -238,6 +247,13 @@ impl SwarmTask {
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        // What strangers can cause in numbers is not shown.
+        self.stale |= !matches!(
+            event,
+            SwarmEvent::IncomingConnection { .. }
+                | SwarmEvent::IncomingConnectionError { .. }
+                | SwarmEvent::Dialing { .. }
+        );
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
                 self.log_connected(peer_id, connection_id, num_established.get());
@@ -261,7 +277,7 @@ impl SwarmTask {
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
                     let now = Instant::now();
-                    self.dialer.disconnected(peer_id, now);
+                    self.dialer.disconnected(peer_id, cause.as_deref(), now);
                     self.dialer.waited_for(self.connections.waited_for(), now);
                 }
             }
@@ -322,7 +338,11 @@ impl SwarmTask {
         }
     }
 
-    fn publish(&self) {
+    /// Shows what has changed.
+    fn publish(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return;
+        }
         let peers: BTreeMap<_, _> = self
             .connections
             .connected_peers()
@@ -338,6 +358,7 @@ impl SwarmTask {
             listeners: self.listeners.status(),
             addresses: self.listeners.addresses().cloned().collect(),
             peers,
+            away: self.dialer.away(),
         };
         self.view.send_if_modified(|old| {
             let changed = *old != view;
@@ -364,7 +385,14 @@ async fn until(time: Option<Instant>) {
 fn in_words(error: &DialError) -> String {
     match error {
         DialError::Transport(errors) => {
-            let reasons = errors.iter().map(|(address, error)| format!("{address}: {}", innermost(error)));
+            let reasons = errors.iter().map(|(address, error)| {
+                let mut address = address.clone();
+                // Whose address it is goes without saying.
+                if let Some(Protocol::P2p(_)) = address.iter().last() {
+                    address.pop();
+                }
+                format!("{address}: {}", innermost(error))
+            });
             reasons.collect::<Vec<_>>().join("; ")
         }
         DialError::WrongPeerId { obtained, address } => format!("{address} is another peer, {obtained}"),

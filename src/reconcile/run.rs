@@ -11,9 +11,9 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     log::{Limits, Repeats},
-    node::Node,
+    node::{Failure, Node},
     spec::{Destinations, ForwardPeer, Listen, PeerRef, Tunnel, TunnelName},
-    status::TunnelStatus,
+    status::{Due, Time, TunnelStatus},
     tunnel::{
         Command, Done, Scope,
         forward::{ForwardTunnel, Setup},
@@ -42,10 +42,10 @@ pub struct Run {
     /// What a forward listens on; `None` while its bind fails.
     pub socket: Option<Arc<Socket>>,
     /// Why the node stays off the network, which leaves every tunnel to others useless.
-    offline: Option<String>,
+    offline: Option<Failure>,
     /// Why the tunnel is not up, if it is not.
-    pub error: Option<String>,
-    pub retry_at: Option<Instant>,
+    pub error: Option<Failure>,
+    pub retry: Option<Due>,
     pub retries: Backoff,
     /// Attempts to bind in vain, for the log. Each new reason is news.
     failures: Repeats<String>,
@@ -62,8 +62,8 @@ impl Run {
     pub fn new(scope: Scope, tunnel: Tunnel, node: &Node, tasks: &mut JoinSet<()>) -> Self {
         let name = scope.name.clone();
         let scope = Arc::new(scope);
-        let offline = node.offline().map(str::to_owned);
-        let mut error = not_built(&tunnel).map(str::to_owned);
+        let offline = node.offline().cloned();
+        let mut error = not_built(&tunnel).map(|reason| Failure { reason: reason.into(), at: Time::now() });
         let (task, control) = match &tunnel {
             _ if error.is_some() => (None, Control::NotBuilt),
             Tunnel::Listen(listen) => {
@@ -84,7 +84,7 @@ impl Run {
             Tunnel::Gateway(_) | Tunnel::Socks(_) => (None, Control::NotBuilt),
         };
         let failures = Repeats::new(REASONS);
-        Self { name, tunnel, task, control, socket: None, offline, error, retry_at: None, retries: RETRIES, failures }
+        Self { name, tunnel, task, control, socket: None, offline, error, retry: None, retries: RETRIES, failures }
     }
 
     /// Has the task follow the tunnel's declaration and socket as they are now.
@@ -115,7 +115,7 @@ impl Run {
                 }
                 self.socket = Some(socket);
                 self.error.clone_from(&self.offline);
-                self.retry_at = None;
+                self.retry = None;
                 self.retries = RETRIES;
                 self.failures = Repeats::new(REASONS);
             }
@@ -126,8 +126,7 @@ impl Run {
                     tracing::warn!(tunnel = %self.name, error, repeated, "tunnel not up; trying again");
                 }
                 self.socket = None;
-                self.error = Some(error);
-                self.retry_at = Some(Instant::now() + self.retries.pause());
+                self.fail(&error);
             }
         }
         self.configure().await;
@@ -154,8 +153,12 @@ impl Run {
     /// The task has ended without being told to.
     pub fn died(&mut self, error: String) {
         self.task = None;
-        self.error = Some(error);
-        self.retry_at = Some(Instant::now() + self.retries.pause());
+        self.fail(&error);
+    }
+
+    fn fail(&mut self, error: &str) {
+        self.error = Some(Failure { reason: error.into(), at: Time::now() });
+        self.retry = Some(Due::after(self.retries.pause()));
     }
 
     /// Has the task take no new streams and end by `deadline`. Returns when its socket and its protocol are free.

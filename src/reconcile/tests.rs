@@ -234,7 +234,7 @@ async fn a_tunnel_that_becomes_one_that_is_built_works_and_the_other_way_round_s
         let applied = node.apply(TCP, over_udp()).await;
         let errors: Vec<_> = applied.failed.iter().map(|failed| failed.error.as_str()).collect();
         assert_eq!(errors, ["not built yet: udp targets", "not built yet: udp binds"]);
-        assert!(node.reconciler.runs.values().all(|run| run.retry_at.is_none()), "nothing to try again");
+        assert!(node.reconciler.runs.values().all(|run| run.retry.is_none()), "nothing to try again");
         let applied = node.apply(TCP, over_tcp()).await;
         assert_eq!((applied.changed.len(), applied.failed), (2, vec![]));
         let bound = node.status("own").bind.unwrap().parse().unwrap();

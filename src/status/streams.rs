@@ -1,16 +1,15 @@
 //! The live streams of all tunnels: who, by which path, how much, and the means to cut one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Counter, Path, as_text};
+use super::{Counter, Path, Time, as_text};
 use crate::spec::{PeerId, TunnelName};
 
 /// One live stream, as `GET /v1/streams` tells it.
@@ -22,8 +21,7 @@ pub struct StreamStatus {
     #[serde(with = "as_text")]
     pub peer: PeerId,
     pub path: Path,
-    /// RFC 3339, UTC.
-    pub opened_at: String,
+    pub opened_at: Time,
     #[serde(flatten)]
     pub bytes: Arc<Bytes>,
 }
@@ -53,6 +51,8 @@ struct Shared {
 struct Table {
     last_id: u64,
     entries: BTreeMap<u64, (StreamStatus, CancellationToken)>,
+    /// How many each peer has; those without any are not listed.
+    of_peer: BTreeMap<PeerId, Arc<Counter>>,
 }
 
 impl LiveStreams {
@@ -62,8 +62,8 @@ impl LiveStreams {
         let mut table = self.lock();
         table.last_id += 1;
         let id = table.last_id;
-        let opened_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let status = StreamStatus { id, tunnel, peer, path, opened_at, bytes: bytes.clone() };
+        table.of_peer.entry(peer).or_default().add(1);
+        let status = StreamStatus { id, tunnel, peer, path, opened_at: Time::now(), bytes: bytes.clone() };
         table.entries.insert(id, (status, cut));
         drop(table);
         self.0.changed.notify_one();
@@ -82,9 +82,9 @@ impl LiveStreams {
         table.entries.get(&id).inspect(|(_, cut)| cut.cancel()).is_some()
     }
 
-    /// The peers that have live streams.
-    pub fn peers(&self) -> BTreeSet<PeerId> {
-        self.lock().entries.values().map(|(status, _)| status.peer).collect()
+    /// The peers that have live streams, and how many: numbers that go on counting.
+    pub fn peers(&self) -> BTreeMap<PeerId, Arc<Counter>> {
+        self.lock().of_peer.clone()
     }
 
     /// Waits until a stream has begun or ended. Several changes may count as one.
@@ -106,7 +106,16 @@ pub struct LiveStream {
 
 impl Drop for LiveStream {
     fn drop(&mut self) {
-        self.table.lock().entries.remove(&self.id);
+        let mut table = self.table.lock();
+        if let Some((status, _)) = table.entries.remove(&self.id)
+            && let Some(count) = table.of_peer.get(&status.peer)
+        {
+            count.subtract(1);
+            if count.get() == 0 {
+                table.of_peer.remove(&status.peer);
+            }
+        }
+        drop(table);
         self.table.0.changed.notify_one();
     }
 }
@@ -128,5 +137,21 @@ mod tests {
         drop(stream);
         assert!(streams.list().is_empty());
         assert!(!streams.cut(id));
+    }
+
+    #[test]
+    fn the_streams_of_each_peer_are_counted_and_a_peer_without_any_is_forgotten() {
+        let streams = LiveStreams::default();
+        let peer = PeerId::random();
+        let enter = || streams.enter("ssh".try_into().unwrap(), peer, Path::Direct, CancellationToken::new());
+        let first = enter();
+        let count = streams.peers()[&peer].clone();
+        let second = enter();
+        assert_eq!(count.get(), 2);
+        drop(first);
+        assert_eq!(count.get(), 1);
+        drop(second);
+        assert_eq!(count.get(), 0);
+        assert!(streams.peers().is_empty());
     }
 }

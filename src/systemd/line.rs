@@ -111,11 +111,23 @@ mod tests {
             peers: None,
             counters: Arc::default(),
             error: last,
+            retry_at: None,
         }
     }
 
     fn peer(connected: bool) -> PeerStatus {
-        PeerStatus { id: PeerId::random(), name: None, connected, path: Path::None, address: None, rtt_ms: None }
+        PeerStatus {
+            id: PeerId::random(),
+            name: None,
+            connected,
+            path: Path::None,
+            address: None,
+            rtt_ms: None,
+            streams: Default::default(),
+            error: None,
+            error_at: None,
+            retry_at: None,
+        }
     }
 
     #[test]
