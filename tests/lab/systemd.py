@@ -82,6 +82,14 @@ async def journal():
     return await output("journalctl", "--unit=p2ptun", "--output=cat", "--no-pager")
 
 
+async def entries(**fields):
+    """Entries of the journal that have these fields, each as a table."""
+    await output("journalctl", "--sync")
+    matches = [f"{name}={value}" for name, value in fields.items()]
+    lines = await output("journalctl", "_SYSTEMD_UNIT=p2ptun.service", *matches, "--output=json", "--no-pager")
+    return [json.loads(line) for line in lines.splitlines()]
+
+
 async def drop_in(name, text=None):
     """Puts a drop-in in place, or takes it away."""
     DROP_INS.mkdir(exist_ok=True)
@@ -287,6 +295,13 @@ async def installed_by_the_readme(tally, far):
         assert "ready" in lines and "configuration applied" in lines, lines
         for quarrel in ("can't raise", "can't tell the service manager", "Operation not permitted", "panicked"):
             assert quarrel not in lines, lines
+    async with tally.check("the journal can be asked by field, and has levels and not only lines"):
+        (up,) = await entries(P2PTUN_EVENT="tunnel up", P2PTUN_TUNNEL="echo")
+        assert up["SYSLOG_IDENTIFIER"] == "p2ptun" and up["PRIORITY"] == "6", up
+        assert up["P2PTUN_BIND"] == f"127.0.0.1:{ECHO}" and up["MESSAGE"].startswith("tunnel up "), up
+        (came,) = await entries(P2PTUN_EVENT="peer connected", P2PTUN_PEER=far.id)
+        assert came["P2PTUN_PEER_NAME"] == "far" and came["P2PTUN_PATH"] == "direct", came
+    async with tally.check("the soft limit of open files is the hard one"):
         limits = Path(f"/proc/{await show('MainPID')}/limits").read_text()
         # No more than the machine that the lab runs on may open.
         soft, hard = re.search(r"Max open files\s+(\d+)\s+(\d+)", limits).groups()
