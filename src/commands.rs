@@ -2,9 +2,12 @@
 
 mod ask;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod global;
 pub mod id;
+pub mod man;
+pub mod manual;
 pub mod outcome;
 pub mod reload;
 pub mod run;

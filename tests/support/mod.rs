@@ -8,6 +8,7 @@ mod control;
 mod node;
 pub mod process;
 mod services;
+pub mod tool;
 pub mod traffic;
 
 use std::{env, fmt::Display, str::FromStr, time::Duration};
