@@ -1,9 +1,22 @@
 //! The service's end of the control socket.
 //!
 //! A client can be slow, broken or malicious, and still only takes one of [`MAX_CONNECTIONS`] places for a few
-//! seconds: every phase of a request has its own deadline, and each connection serves one request.
+//! seconds: every phase of a request has its own deadline, and each connection serves one request. Where all places are
+//! taken, the connection that has kept the service waiting for longest makes room for a newcomer, so that no number of
+//! idle clients keeps anybody from an answer.
 
-use std::{convert::Infallible, io, path::Path, pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    path::Path,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
@@ -17,8 +30,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::{
     net::UnixStream,
-    sync::{Notify, mpsc, oneshot, watch},
-    task::{JoinError, JoinSet},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    task::{AbortHandle, JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,8 +43,11 @@ use super::{
 };
 use crate::status::{Status, streams::LiveStreams};
 
-/// Served at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 32;
+/// Served at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Reloads that may be waited for at once. Fewer than there are places, so that somebody can always make room.
+const MAX_RELOADS: usize = MAX_CONNECTIONS / 2;
 
 /// For the head of a request to arrive, and again for its body.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -76,14 +92,22 @@ impl Server {
 
     /// Serves until `stop` is cancelled, or this future dropped; connections that are open then are cut.
     pub async fn run(self, stop: CancellationToken) {
+        let reloads = Arc::new(Semaphore::new(MAX_RELOADS));
         let mut connections = JoinSet::new();
+        let mut places = Places::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(ended) = connections.join_next() => report_panic(ended),
-                accepted = self.socket.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                // One more than there are places: the newcomer, for whom another one is about to leave.
+                accepted = self.socket.listener.accept(), if connections.len() <= MAX_CONNECTIONS => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(serve(stream, self.handles.clone()));
+                        let asked = Asked { handles: self.handles.clone(), reloads: reloads.clone(), busy: Arc::default() };
+                        let busy = asked.busy.clone();
+                        places.take(connections.spawn(serve(stream, asked)), busy);
+                        if connections.len() > MAX_CONNECTIONS {
+                            places.make_room();
+                        }
                     }
                     Err(error) => pause_after(error).await,
                 },
@@ -92,8 +116,35 @@ impl Server {
     }
 }
 
+/// Who is being served, in the order in which they came.
+#[derive(Default)]
+struct Places(VecDeque<Place>);
+
+struct Place {
+    connection: AbortHandle,
+    /// Whether it is the client that waits.
+    busy: Arc<AtomicBool>,
+}
+
+impl Places {
+    fn take(&mut self, connection: AbortHandle, busy: Arc<AtomicBool>) {
+        self.0.retain(|place| !place.connection.is_finished());
+        self.0.push_back(Place { connection, busy });
+    }
+
+    /// Hangs up on the client that has had the most time to ask, or to take its answer. One whose reload begins in this
+    /// very moment is told that the service broke off; it is done all the same.
+    fn make_room(&mut self) {
+        let idle = self.0.iter().position(|place| !place.busy.load(Ordering::Relaxed));
+        if let Some(place) = idle.and_then(|index| self.0.remove(index)) {
+            place.connection.abort();
+            debug!("a control client was too slow for the number of others");
+        }
+    }
+}
+
 fn report_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
+    if let Some(error) = ended.err().filter(JoinError::is_panic) {
         error!(%error, "a control connection died");
     }
 }
@@ -103,11 +154,19 @@ async fn pause_after(error: io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
+/// What one connection is served from.
+struct Asked {
+    handles: Handles,
+    /// Room for those that wait for a reload.
+    reloads: Arc<Semaphore>,
+    busy: Arc<AtomicBool>,
+}
+
 /// One connection, which is one request.
-async fn serve(stream: UnixStream, handles: Handles) {
+async fn serve(stream: UnixStream, asked: Asked) {
     let answered = Notify::new();
     let service = service_fn(|request| async {
-        let response = answer(request, &handles).await;
+        let response = answer(request, &asked).await;
         answered.notify_one();
         Ok::<_, Infallible>(response)
     });
@@ -133,10 +192,10 @@ async fn serve(stream: UnixStream, handles: Handles) {
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(request: Request<Incoming>, handles: &Handles) -> Answer {
+async fn answer(request: Request<Incoming>, asked: &Asked) -> Answer {
     let (head, body) = request.into_parts();
     match timeout(REQUEST_DEADLINE, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(_)) => route(&head.method, head.uri.path(), handles).await,
+        Ok(Ok(_)) => route(&head.method, head.uri.path(), asked).await,
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
             refuse(StatusCode::PAYLOAD_TOO_LARGE, "no request has a use for so long a body")
         }
@@ -145,11 +204,20 @@ async fn answer(request: Request<Incoming>, handles: &Handles) -> Answer {
     }
 }
 
-async fn route(method: &Method, path: &str, handles: &Handles) -> Answer {
+async fn route(method: &Method, path: &str, asked: &Asked) -> Answer {
+    let handles = &asked.handles;
     match path {
         "/v1/status" if method == Method::GET => json(StatusCode::OK, &*handles.status.borrow()),
         "/v1/status" => allow_only("GET"),
-        "/v1/reload" if method == Method::POST => reload(&handles.reload).await,
+        "/v1/reload" if method == Method::POST => match asked.reloads.try_acquire() {
+            Ok(_waiting) => {
+                asked.busy.store(true, Ordering::Relaxed);
+                let answer = reload(&handles.reload).await;
+                asked.busy.store(false, Ordering::Relaxed);
+                answer
+            }
+            Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "too many others wait for a reload"),
+        },
         "/v1/reload" => allow_only("POST"),
         "/v1/streams" if method == Method::GET => json(StatusCode::OK, &handles.streams.list()),
         "/v1/streams" => allow_only("GET"),
