@@ -1,6 +1,6 @@
 //! The pages of the manual: as committed, and as formatters take them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't be set up has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 

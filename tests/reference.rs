@@ -1,6 +1,6 @@
 //! The reference of the file, of which p2ptun.toml(5) is made, against what the file's reader does.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't be set up has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 
@@ -84,7 +84,6 @@ fn file_with(table: &Table, key: &Key, value: Option<Value>) -> Toml {
     file
 }
 
-#[expect(clippy::result_large_err, reason = "it is a test")]
 fn load(file: &Toml) -> Result<Loaded, Refused> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p2ptun.toml");

@@ -27,8 +27,9 @@ fn every_command_is_in_the_manual_and_the_manual_knows_no_other() {
     assert!(commands.len() > 8, "only {}", commands.len());
     for (path, command) in &commands {
         assert!(command.get_about().is_some(), "`p2ptun {path}` has no line of text");
-        let entry =
-            manual::entry(path).unwrap_or_else(|| panic!("commands/manual.rs has no entry for `p2ptun {path}`"));
+        let entry = manual::entry(path);
+        assert!(entry.is_some(), "commands/manual.rs has no entry for `p2ptun {path}`");
+        let entry = entry.unwrap();
         assert!(!entry.examples.is_empty(), "`p2ptun {path}` has no example");
         assert!(path.is_empty() || !entry.exits.is_empty(), "`p2ptun {path}` has no exit codes");
     }
@@ -60,15 +61,14 @@ fn every_example_is_a_command_line_that_is_accepted() {
     let mut tried = 0;
     for entry in ENTRIES {
         for example in entry.examples {
-            assert!(example.line.contains(&format!("p2ptun {}", entry.command).trim_end()), "{}", example.line);
+            assert!(example.line.contains(format!("p2ptun {}", entry.command).trim_end()), "{}", example.line);
             for part in example.line.split(['|', '&', ';']) {
                 let is_setting = |word: &&str| word.split_once('=').is_some_and(|(name, _)| !name.contains('-'));
                 let words = part.split_whitespace().skip_while(is_setting).skip_while(|word| *word == "sudo");
                 let words: Vec<_> = words.take_while(|word| !word.starts_with(['>', '<'])).collect();
                 if words.first() == Some(&"p2ptun") {
-                    if let Err(error) = program().try_get_matches_from(&words) {
-                        panic!("{}: {error}", example.line);
-                    }
+                    let understood = program().try_get_matches_from(&words);
+                    assert!(understood.is_ok(), "{}: {}", example.line, understood.unwrap_err());
                     tried += 1;
                 }
             }

@@ -65,7 +65,6 @@ pub const ENTRIES: &[Entry] = &[
         ],
         exits: &[
             (Exit::Ok, "ended by Ctrl-C or SIGTERM"),
-            (Exit::Unavailable, "the two nodes don't find each other"),
             (Exit::CannotCreate, "the temporary folder or what goes into it can't be made"),
         ],
     },

@@ -2,12 +2,13 @@
 //!
 //! A client can be slow, broken or malicious, and still only takes one of [`MAX_CONNECTIONS`] places for a few
 //! seconds: every phase of a request has its own deadline, and each connection serves one request. Where all places are
-//! taken, the connection that has kept the service waiting for longest makes room for a newcomer, so that no number of
-//! idle clients keeps anybody from an answer.
+//! taken, the client that has had the most time makes room for a newcomer, so that nobody waits for the deadlines of the
+//! idle.
 
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    future::pending,
     io,
     path::Path,
     pin::pin,
@@ -32,7 +33,7 @@ use tokio::{
     net::UnixStream,
     sync::{Notify, Semaphore, mpsc, oneshot, watch},
     task::{AbortHandle, JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -48,6 +49,9 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// Reloads that may be waited for at once. Fewer than there are places, so that somebody can always make room.
 const MAX_RELOADS: usize = MAX_CONNECTIONS / 2;
+
+/// Nobody makes room sooner: a client that is in earnest has long asked by then.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// For the head of a request to arrive, and again for its body.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -99,18 +103,23 @@ impl Server {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(ended) = connections.join_next() => report_panic(ended),
-                // One more than there are places: the newcomer, for whom another one is about to leave.
+                // One more than there are places: the newcomer is served at once, and then somebody makes room.
                 accepted = self.socket.listener.accept(), if connections.len() <= MAX_CONNECTIONS => match accepted {
                     Ok((stream, _)) => {
-                        let asked = Asked { handles: self.handles.clone(), reloads: reloads.clone(), busy: Arc::default() };
-                        let busy = asked.busy.clone();
-                        places.take(connections.spawn(serve(stream, asked)), busy);
-                        if connections.len() > MAX_CONNECTIONS {
-                            places.make_room();
-                        }
+                        let asked = Asked { handles: self.handles.clone(), reloads: reloads.clone(), waits: Arc::default() };
+                        let waits = asked.waits.clone();
+                        places.take(connections.spawn(serve(stream, asked)), waits);
                     }
                     Err(error) => pause_after(error).await,
                 },
+                place = places.first_to_go(), if connections.len() > MAX_CONNECTIONS => {
+                    places.0[place].connection.abort();
+                    debug!("a control client was too slow for the number of others");
+                    // It, or another one that has ended meanwhile.
+                    if let Some(ended) = connections.join_next().await {
+                        report_panic(ended);
+                    }
+                }
             }
         }
     }
@@ -122,23 +131,27 @@ struct Places(VecDeque<Place>);
 
 struct Place {
     connection: AbortHandle,
-    /// Whether it is the client that waits.
-    busy: Arc<AtomicBool>,
+    since: Instant,
+    /// Whether it is the client that waits, for a reload.
+    waits: Arc<AtomicBool>,
 }
 
 impl Places {
-    fn take(&mut self, connection: AbortHandle, busy: Arc<AtomicBool>) {
+    fn take(&mut self, connection: AbortHandle, waits: Arc<AtomicBool>) {
         self.0.retain(|place| !place.connection.is_finished());
-        self.0.push_back(Place { connection, busy });
+        self.0.push_back(Place { connection, since: Instant::now(), waits });
     }
 
-    /// Hangs up on the client that has had the most time to ask, or to take its answer. One whose reload begins in this
-    /// very moment is told that the service broke off; it is done all the same.
-    fn make_room(&mut self) {
-        let idle = self.0.iter().position(|place| !place.busy.load(Ordering::Relaxed));
-        if let Some(place) = idle.and_then(|index| self.0.remove(index)) {
-            place.connection.abort();
-            debug!("a control client was too slow for the number of others");
+    /// The client that has had the most time to ask, or to take its answer, once that was long enough. One whose reload
+    /// begins in this very moment is told that the service broke off; the reload is done all the same.
+    async fn first_to_go(&self) -> usize {
+        let slow = |place: &Place| !place.connection.is_finished() && !place.waits.load(Ordering::Relaxed);
+        loop {
+            match self.0.iter().position(slow) {
+                Some(place) if self.0[place].since.elapsed() >= GRACE => return place,
+                Some(place) => sleep_until(self.0[place].since + GRACE).await,
+                None => pending().await,
+            }
         }
     }
 }
@@ -159,7 +172,8 @@ struct Asked {
     handles: Handles,
     /// Room for those that wait for a reload.
     reloads: Arc<Semaphore>,
-    busy: Arc<AtomicBool>,
+    /// See [`Place::waits`].
+    waits: Arc<AtomicBool>,
 }
 
 /// One connection, which is one request.
@@ -211,10 +225,9 @@ async fn route(method: &Method, path: &str, asked: &Asked) -> Answer {
         "/v1/status" => allow_only("GET"),
         "/v1/reload" if method == Method::POST => match asked.reloads.try_acquire() {
             Ok(_waiting) => {
-                asked.busy.store(true, Ordering::Relaxed);
-                let answer = reload(&handles.reload).await;
-                asked.busy.store(false, Ordering::Relaxed);
-                answer
+                // To the end: its answer is short, and nobody has waited for anything as long.
+                asked.waits.store(true, Ordering::Relaxed);
+                reload(&handles.reload).await
             }
             Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "too many others wait for a reload"),
         },

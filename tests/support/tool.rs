@@ -10,7 +10,9 @@ pub fn is_installed(tool: &str) -> bool {
     if !found {
         assert!(env::var_os("P2PTUN_REQUIRE_TOOLS").is_none(), "{tool} is not installed");
         let test = std::thread::current().name().unwrap_or_default().to_owned();
-        writeln!(std::io::stderr(), "NOT TRIED: {test}: {tool} is not installed").unwrap();
+        // Not by `eprintln!`, which libtest keeps to itself.
+        let mut err = std::io::stderr();
+        writeln!(err, "NOT TRIED: {test}: {tool} is not installed").unwrap();
     }
     found
 }

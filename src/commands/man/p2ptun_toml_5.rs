@@ -284,7 +284,7 @@ mod tests {
         let path = folder.path().join("p2ptun.toml");
         for (what, file) in EXAMPLES {
             std::fs::write(&path, file).unwrap();
-            let loaded = crate::config::load(&path).unwrap_or_else(|refused| panic!("{what} {refused}"));
+            let loaded = crate::config::load(&path).map_err(|refused| format!("{what} {refused}")).unwrap();
             assert!(loaded.warnings.is_empty(), "{what} {:?}", loaded.warnings);
         }
     }
