@@ -62,7 +62,7 @@ async fn talk_for_ever(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Says `request`, then whatever `rest` is, and hears the answer out. The service may hang up at any time.
+/// Says `request`, and hears the answer out. The service may hang up at any time.
 async fn say(socket: &Path, request: &[u8]) -> String {
     let mut stream = connect(socket).await.unwrap();
     let _ = stream.write_all(request).await;
