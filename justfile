@@ -22,6 +22,11 @@ test:
 demo:
     .ci/demo
 
+# Makes the committed pages of the manual anew.
+man:
+    cargo run --quiet -- man p2ptun.1 >packaging/man/p2ptun.1
+    cargo run --quiet -- man p2ptun.toml.5 >packaging/man/p2ptun.toml.5
+
 # Against a real Kubo; needs Go.
 kubo:
     tests/lab/kubo.sh

@@ -2,9 +2,12 @@
 
 use std::{io::Write, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{self, global::Global, outcome::Exit};
+use crate::commands::{self, global::Global, manual, outcome::Exit};
+
+#[cfg(test)]
+mod tests;
 
 /// Keeps libp2p tunnels exactly as a TOML file declares them.
 #[derive(Debug, Parser)]
@@ -32,11 +35,20 @@ enum Command {
     Id(commands::id::Id),
     /// Show two nodes at work on this machine, without root and without a network
     Demo(commands::demo::Demo),
+    /// Print a script that completes command lines in a shell
+    Completions(commands::completions::Completions),
+    /// Print a page of the manual, in roff
+    Man(commands::man::Man),
+}
+
+/// The command line as a whole, with all that its help says.
+fn program() -> clap::Command {
+    manual::dress(Cli::command())
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match program().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let asked_for = !error.use_stderr();
@@ -53,6 +65,8 @@ pub fn main() -> ExitCode {
         Command::Streams(command) => command.run(&cli.global),
         Command::Id(command) => command.run(&cli.global),
         Command::Demo(command) => command.run(&cli.global),
+        Command::Completions(command) => command.run(program()),
+        Command::Man(command) => command.run(program()),
     };
     match outcome {
         Ok(exit) => code(exit),

@@ -2,11 +2,14 @@
 
 mod ask;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod global;
 pub mod id;
 mod layout;
 pub mod logging;
+pub mod man;
+pub mod manual;
 pub mod outcome;
 mod palette;
 mod quantities;

@@ -12,6 +12,7 @@
 //!     clashes        what only all tables together can get wrong
 //! diagnostics, render, printable                problems and how they are shown
 //! print              the way back: `Desired` → TOML
+//! reference          every key, told for people; tests hold it against the rest
 //! ```
 
 use std::{fmt, io, path::Path, sync::Arc};
@@ -28,6 +29,7 @@ pub mod multiaddress;
 mod peers;
 mod print;
 mod printable;
+pub mod reference;
 mod render;
 mod section;
 mod settings;

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use crate::{
     commands::{
@@ -18,6 +18,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct Check {
     /// The file to check instead of the configured one
+    #[arg(value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Show the effective configuration, defaults included
     #[arg(long)]

@@ -2,16 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 /// Options that every command understands.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The configuration file [env: P2PTUN_CONFIG] [default: /etc/p2ptun.toml]
-    #[arg(short, long, global = true, value_name = "PATH")]
+    ///
+    /// For users other than root, ~/.config/p2ptun.toml is the default if it exists. p2ptun.toml(5) tells what may stand
+    /// in the file.
+    #[arg(short, long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
-    /// The control socket of the service [env: P2PTUN_SOCKET] [default: /run/p2ptun/control.sock, or under $XDG_RUNTIME_DIR]
-    #[arg(long, global = true, value_name = "PATH")]
+    /// The control socket of the service [env: P2PTUN_SOCKET] [default: see p2ptun(1)]
+    ///
+    /// By default the service has it in /run/p2ptun where it runs as root, else under $XDG_RUNTIME_DIR, and commands
+    /// look for it there. One that is named is the only one that is asked.
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     socket: Option<PathBuf>,
 }
 

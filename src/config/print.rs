@@ -51,7 +51,7 @@ struct Page<'d> {
 impl Page<'_> {
     fn node(&mut self, node: &NodeSpec) {
         self.table("node");
-        self.path("identity", node.identity.as_deref(), "the default place");
+        self.path("identity", node.identity.as_deref(), "the default place, see p2ptun(1)");
         self.list("listen_addresses", &node.listen_addresses);
         self.list("announce", &node.announce);
         self.list("append_announce", &node.append_announce);

@@ -16,6 +16,13 @@ use super::{
     sources::File,
 };
 
+#[cfg(test)]
+thread_local! {
+    /// The keys that were asked for in this thread, by the titles of their tables.
+    pub(super) static ASKED: std::cell::RefCell<std::collections::BTreeMap<String, std::collections::BTreeSet<&'static str>>> =
+        const { std::cell::RefCell::new(std::collections::BTreeMap::new()) };
+}
+
 /// A table that is being read.
 pub(super) struct Section<'s> {
     report: &'s Report,
@@ -36,6 +43,8 @@ impl<'s> Section<'s> {
 
     /// Ends the reading: notes every key that nobody asked for, and every required one that was not there.
     pub(super) fn close(mut self) {
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|all| all.entry(self.title.clone()).or_default().extend(&self.asked));
         for (key, _) in std::mem::take(&mut self.entries) {
             let place = Place::new(self.file, key.span());
             let name = key.get_ref();

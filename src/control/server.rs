@@ -1,9 +1,23 @@
 //! The service's end of the control socket.
 //!
 //! A client can be slow, broken or malicious, and still only takes one of [`MAX_CONNECTIONS`] places for a few
-//! seconds: every phase of a request has its own deadline, and each connection serves one request.
+//! seconds: every phase of a request has its own deadline, and each connection serves one request. Where all places are
+//! taken, the client that has had the most time makes room for a newcomer, so that nobody waits for the deadlines of the
+//! idle.
 
-use std::{convert::Infallible, io, path::Path, pin::pin, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::pending,
+    io,
+    path::Path,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
@@ -17,9 +31,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::{
     net::UnixStream,
-    sync::{Notify, mpsc, oneshot, watch},
-    task::{JoinError, JoinSet},
-    time::{Instant, sleep, timeout},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    task::{AbortHandle, JoinError, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -33,8 +47,14 @@ use crate::{
     status::{Status, streams::LiveStreams},
 };
 
-/// Served at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 32;
+/// Served at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Reloads that may be waited for at once. Fewer than there are places, so that somebody can always make room.
+const MAX_RELOADS: usize = MAX_CONNECTIONS / 2;
+
+/// Nobody makes room sooner: a client that is in earnest has long asked by then.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// For the head of a request to arrive, and again for its body.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -79,25 +99,69 @@ impl Server {
 
     /// Serves until `stop` is cancelled, or this future dropped; connections that are open then are cut.
     pub async fn run(self, stop: CancellationToken) {
+        let reloads = Arc::new(Semaphore::new(MAX_RELOADS));
         let mut connections = JoinSet::new();
         let mut failures = Repeats::new(Limits { kinds: 4, burst: 1 });
+        let mut places = Places::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(ended) = connections.join_next() => report_panic(ended),
-                accepted = self.socket.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                // One more than there are places: the newcomer is served at once, and then somebody makes room.
+                accepted = self.socket.listener.accept(), if connections.len() <= MAX_CONNECTIONS => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(serve(stream, self.handles.clone()));
+                        let asked = Asked { handles: self.handles.clone(), reloads: reloads.clone(), waits: Arc::default() };
+                        let waits = asked.waits.clone();
+                        places.take(connections.spawn(serve(stream, asked)), waits);
                     }
                     Err(error) => pause_after(error, &mut failures).await,
                 },
+                place = places.first_to_go(), if connections.len() > MAX_CONNECTIONS => {
+                    places.0[place].connection.abort();
+                    debug!("a control client was too slow for the number of others");
+                    // It, or another one that has ended meanwhile.
+                    if let Some(ended) = connections.join_next().await {
+                        report_panic(ended);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Who is being served, in the order in which they came.
+#[derive(Default)]
+struct Places(VecDeque<Place>);
+
+struct Place {
+    connection: AbortHandle,
+    since: Instant,
+    /// Whether it is the client that waits, for a reload.
+    waits: Arc<AtomicBool>,
+}
+
+impl Places {
+    fn take(&mut self, connection: AbortHandle, waits: Arc<AtomicBool>) {
+        self.0.retain(|place| !place.connection.is_finished());
+        self.0.push_back(Place { connection, since: Instant::now(), waits });
+    }
+
+    /// The client that has had the most time to ask, or to take its answer, once that was long enough. One whose reload
+    /// begins in this very moment is told that the service broke off; the reload is done all the same.
+    async fn first_to_go(&self) -> usize {
+        let slow = |place: &Place| !place.connection.is_finished() && !place.waits.load(Ordering::Relaxed);
+        loop {
+            match self.0.iter().position(slow) {
+                Some(place) if self.0[place].since.elapsed() >= GRACE => return place,
+                Some(place) => sleep_until(self.0[place].since + GRACE).await,
+                None => pending().await,
             }
         }
     }
 }
 
 fn report_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
+    if let Some(error) = ended.err().filter(JoinError::is_panic) {
         error!(%error, "the task of a control connection has failed, which is a bug");
     }
 }
@@ -109,11 +173,20 @@ async fn pause_after(error: io::Error, failures: &mut Repeats<String>) {
     sleep(ACCEPT_PAUSE).await;
 }
 
+/// What one connection is served from.
+struct Asked {
+    handles: Handles,
+    /// Room for those that wait for a reload.
+    reloads: Arc<Semaphore>,
+    /// See [`Place::waits`].
+    waits: Arc<AtomicBool>,
+}
+
 /// One connection, which is one request.
-async fn serve(stream: UnixStream, handles: Handles) {
+async fn serve(stream: UnixStream, asked: Asked) {
     let answered = Notify::new();
     let service = service_fn(|request| async {
-        let response = answer(request, &handles).await;
+        let response = answer(request, &asked).await;
         answered.notify_one();
         Ok::<_, Infallible>(response)
     });
@@ -139,10 +212,10 @@ async fn serve(stream: UnixStream, handles: Handles) {
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(request: Request<Incoming>, handles: &Handles) -> Answer {
+async fn answer(request: Request<Incoming>, asked: &Asked) -> Answer {
     let (head, body) = request.into_parts();
     match timeout(REQUEST_DEADLINE, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(_)) => route(&head.method, head.uri.path(), handles).await,
+        Ok(Ok(_)) => route(&head.method, head.uri.path(), asked).await,
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
             refuse(StatusCode::PAYLOAD_TOO_LARGE, "no request has a use for so long a body")
         }
@@ -151,11 +224,19 @@ async fn answer(request: Request<Incoming>, handles: &Handles) -> Answer {
     }
 }
 
-async fn route(method: &Method, path: &str, handles: &Handles) -> Answer {
+async fn route(method: &Method, path: &str, asked: &Asked) -> Answer {
+    let handles = &asked.handles;
     match path {
         "/v1/status" if method == Method::GET => json(StatusCode::OK, &*handles.status.borrow()),
         "/v1/status" => allow_only("GET"),
-        "/v1/reload" if method == Method::POST => reload(&handles.reload).await,
+        "/v1/reload" if method == Method::POST => match asked.reloads.try_acquire() {
+            Ok(_waiting) => {
+                // To the end: its answer is short, and nobody has waited for anything as long.
+                asked.waits.store(true, Ordering::Relaxed);
+                reload(&handles.reload).await
+            }
+            Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "too many others wait for a reload"),
+        },
         "/v1/reload" => allow_only("POST"),
         "/v1/streams" if method == Method::GET => json(StatusCode::OK, &handles.streams.list()),
         "/v1/streams" => allow_only("GET"),

@@ -181,7 +181,7 @@ async fn slow_clients_do_not_disturb_others() {
     assert_eq!(slow.len(), 30);
 }
 
-// The four that follow run on a paused clock: it leaps to the next deadline when nothing else is left to do.
+// The five that follow run on a paused clock: it leaps to the next deadline when nothing else is left to do.
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_nothing_is_hung_up_on() {
@@ -191,15 +191,48 @@ async fn a_client_that_says_nothing_is_hung_up_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_every_place_is_taken_by_the_silent_others_wait_their_turn() {
+async fn when_every_place_is_taken_whoever_was_silent_for_longest_makes_room() {
     let service = service();
+    let begin = tokio::time::Instant::now();
     let mut silent = Vec::new();
-    for _ in 0..80 {
-        silent.push(UnixStream::connect(&service.path).await.unwrap());
+    for said in [&b""[..], b"GET /v1/sta", b"POST /v1/reload HTTP/1.1\r\ncontent-length: 5\r\n\r\n12"].repeat(60) {
+        let mut stream = UnixStream::connect(&service.path).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        silent.push(stream);
+        service.client.status().await.unwrap();
     }
-    let answer = say(&service.path, b"GET /v1/status HTTP/1.1\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(silent.len(), 80);
+    // On this clock a single deadline would show: 180 clients that came at once are waited for by moments only.
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    let is_open = |stream: &UnixStream| matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+    let open: Vec<_> = silent.iter().map(is_open).collect();
+    assert!(open.is_sorted(), "a younger one made room: {open:?}");
+    assert_eq!((open[0], open[179]), (false, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_reload_keeps_its_place_and_only_so_many_may() {
+    let mut service = service();
+    let mut waiting = JoinSet::new();
+    for _ in 0..40 {
+        let client = service.client.clone();
+        waiting.spawn(async move { client.reload().await });
+    }
+    let mut refused = 0;
+    while refused < 8 {
+        let error = waiting.join_next().await.unwrap().unwrap().unwrap_err();
+        assert!(error.to_string().contains("too many others wait for a reload"), "{error}");
+        refused += 1;
+    }
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(UnixStream::connect(&service.path).await.unwrap());
+        service.client.status().await.unwrap();
+    }
+    for _ in 0..32 {
+        service.reloads.recv().await.unwrap().reply.send(Ok(Applied::default())).unwrap();
+        waiting.join_next().await.unwrap().unwrap().unwrap();
+    }
+    assert!(waiting.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

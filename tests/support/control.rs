@@ -1,16 +1,26 @@
 //! A client of the control socket: HTTP and JSON over a unix socket.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, time::sleep};
+
+/// A connection as soon as there is room for one: a socket with too many that wait turns newcomers away.
+pub async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(Duration::from_millis(1)).await,
+            connected => return connected,
+        }
+    }
+}
 
 /// Sends one request on a connection of its own; an empty body is `null`.
 pub async fn request(socket: &Path, method: &str, path: &str) -> io::Result<(u16, Value)> {
-    let stream = UnixStream::connect(socket).await?;
+    let stream = connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let exchange = async move {
         let request = Request::builder()

@@ -6,12 +6,15 @@
 
 mod control;
 mod node;
+mod outsider;
 pub mod process;
 mod services;
+pub mod tool;
 pub mod traffic;
 
 use std::{env, fmt::Display, str::FromStr, time::Duration};
 
+pub use control::connect;
 pub use node::{Node, peer};
 pub use services::{Service, Target, UnixService};
 

@@ -3,9 +3,10 @@
 use std::{
     env,
     ffi::OsStr,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
     net::SocketAddr,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Mutex, PoisonError},
@@ -14,14 +15,14 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Gid, Group, Pid, getegid, geteuid},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::{
-    PATIENCE, Transport, control, eventually, soon,
+    PATIENCE, Transport, control, eventually, outsider, soon,
     traffic::{Ending, ending},
     within,
 };
@@ -175,8 +176,30 @@ impl Node {
     }
 
     /// The binary, kept away from whatever else is on this machine.
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_p2ptun"));
+    pub fn command(&self) -> Command {
+        self.surround(Command::new(env!("CARGO_BIN_EXE_p2ptun")))
+    }
+
+    /// The same for a user who may do nothing here that is not allowed to everybody: `nobody` where the test is root's,
+    /// else whoever runs the test, for whom root's exemption does not count either.
+    pub fn command_of_an_outsider(&self) -> Command {
+        fs::set_permissions(self.dir(), Permissions::from_mode(0o755)).unwrap();
+        self.surround(outsider::binary())
+    }
+
+    /// Makes the control socket one for a group that the outsider is not in; returns the group's name.
+    pub fn admit_members_only(&self) -> String {
+        let mut gid = getegid();
+        if geteuid().is_root() {
+            gid = Gid::from_raw(1);
+            chown(self.socket(), None, Some(1)).unwrap();
+        }
+        // Neither for the owner nor for everybody: the outsider is one or the other.
+        fs::set_permissions(self.socket(), Permissions::from_mode(0o060)).unwrap();
+        Group::from_gid(gid).unwrap().expect("the group has a name").name
+    }
+
+    fn surround(&self, mut command: Command) -> Command {
         for variable in FOREIGN {
             command.env_remove(variable);
         }
