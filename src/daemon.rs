@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, Loaded, Refused, Sources},
-    control::{self, Handles, ReloadRequest, Server, SocketError},
+    control::{self, Handles, Refusal, ReloadRequest, Server, SocketError},
     node::{
         Node, NodeView,
         identity::{self, Identity, IdentityError},
@@ -209,11 +209,11 @@ impl Daemon {
     }
 
     /// What `p2ptun reload` asks for: the file is applied again even if it is the same, so that what failed is retried.
-    async fn reload(&mut self) -> Result<Applied, String> {
+    async fn reload(&mut self) -> Result<Applied, Refusal> {
         self.take(config::load(&self.config)).await
     }
 
-    async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
+    async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, Refusal> {
         let refused = match looked {
             Ok(loaded) => match loaded.sources.emptied_since(&self.applied) {
                 None => return Ok(self.apply(loaded).await),
@@ -223,20 +223,20 @@ impl Daemon {
                          (a file with only a comment removes every tunnel)",
                         config::printable_path(path)
                     );
-                    (loaded.sources, reason)
+                    (loaded.sources, reason.into())
                 }
             },
             Err(refused) => {
-                let reason = refused.to_string();
-                (refused.sources, reason)
+                let refusal = refusal(&refused);
+                (refused.sources, refusal)
             }
         };
-        let (sources, reason) = refused;
-        tracing::error!(error = ?reason, "the configuration is refused; the old set stays");
+        let (sources, refusal): (Sources, Refusal) = refused;
+        tracing::error!(error = ?refusal.error, "the configuration is refused; the old set stays");
         self.watch(&sources, self.reconciler.declared().watch);
         self.seen = sources;
-        self.status.send_modify(|status| status.config.error = Some(reason.clone()));
-        Err(reason)
+        self.status.send_modify(|status| status.config.error = Some(refusal.error.clone()));
+        Err(refusal)
     }
 
     async fn apply(&mut self, loaded: Loaded) -> Applied {
@@ -350,6 +350,25 @@ impl Daemon {
 fn shown(config: &Path) -> PathBuf {
     let absolute = std::path::absolute(config);
     absolute.as_deref().unwrap_or(config).to_string_lossy().into_owned().into()
+}
+
+/// What whoever asked for the reload is told: one line for logs, and every problem at its place.
+fn refusal(refused: &Refused) -> Refusal {
+    let problem = |problem: &config::Problem| {
+        let (file, line, column) = problem.position();
+        control::Problem {
+            is_error: problem.is_error(),
+            message: problem.title().to_owned(),
+            file: config::printable_path(file),
+            line,
+            column,
+            rendered: problem.render(false, config::DEFAULT_WIDTH),
+        }
+    };
+    Refusal {
+        problems: refused.problems().iter().take(Refusal::MOST).map(problem).collect(),
+        ..refused.to_string().into()
+    }
 }
 
 async fn at(time: Option<Instant>) {
