@@ -221,6 +221,39 @@ fn each_suggestion_mends_its_problem_and_breaks_nothing() {
 }
 
 #[test]
+fn no_text_is_too_odd_to_be_explained() {
+    const PIECES: [&str; 22] = [
+        "\"", "'", "\"\"\"", "[", "]", "[[", "{", "}", "=", ":", "\\", "\\u", "ä", "家", "“", "\n", "\r\n", "\t", "#",
+        ",", ";", "//",
+    ];
+    // The same texts each time: a generator with a seed.
+    let mut random = fastrand::Rng::with_seed(5460);
+    let texts: Vec<_> = names("toml")
+        .iter()
+        .map(|name| fs::read_to_string(cases().join(format!("{name}.toml"))).unwrap())
+        .map(|text| text.replace("include", "#"))
+        .collect();
+    let folder = Folder::with(&[]);
+    let rounds = std::env::var("P2PTUN_ODD_TEXTS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1_000);
+    for _ in 0..rounds {
+        let mut text = random.choice(&texts).unwrap().clone();
+        for _ in 0..random.usize(1..4) {
+            let boundary = |at: usize, text: &str| text.floor_char_boundary(at);
+            let start = boundary(random.usize(..=text.len()), &text);
+            let end = boundary((start + random.usize(..8)).min(text.len()), &text).max(start);
+            text.replace_range(start..end, random.choice(PIECES).unwrap());
+        }
+        folder.write("odd.toml", &text);
+        for problem in problems(&folder, "odd") {
+            let width = random.usize(..200);
+            let shown = problem.render(true, width) + &problem.short();
+            assert!(!shown.is_empty());
+            let _ = problem.mended();
+        }
+    }
+}
+
+#[test]
 fn a_problem_in_an_include_is_shown_with_the_path_as_it_was_given() {
     let folder = Folder::with(&[
         ("here/p2ptun.toml", "include = [\"more.toml\"]\n"),

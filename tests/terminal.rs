@@ -1,6 +1,6 @@
 //! What `p2ptun check` makes of a terminal: colour and width.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't be set up has failed")]
 #![allow(dead_code, reason = "each test file uses a part of `folder`")]
 
 mod folder;

@@ -3,7 +3,7 @@
 //! The parser says what it expected, and goes on as well as it can. Here it is said what was probably meant, once for
 //! each mistake: of what follows from it on the same line nothing more is said.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, slice::SliceIndex, sync::Arc};
 
 use toml::de::Error;
 
@@ -90,19 +90,18 @@ fn control_characters(file: &Arc<File>) -> Vec<(usize, Problem)> {
         let content = line.strip_suffix("\r\n").or_else(|| line.strip_suffix('\n')).unwrap_or(line);
         if let Some((at, c)) = content.char_indices().find(|(_, c)| c.is_ascii_control() && *c != '\t') {
             let place = Place::new(file, start + at..start + at + 1);
-            let code = u32::from(c);
-            let problem = Problem::error(place.clone(), format!("a control character (U+{code:04X}) stands here"));
-            if c == '\r' {
-                let problem = Problem::error(place, "a line ends in a carriage return alone");
-                problems.push((start, problem.help("save the file with the line ends of Unix (LF) or Windows (CRLF)")));
-                start += line.len();
-                continue;
-            }
-            let in_string = Line::read(content).string_at(at).is_some_and(|string| string.quote == '"');
-            let problem = if in_string {
-                problem.suggest("remove it, or write it as an escape", place, format!("\\u{code:04X}"))
+            let problem = if c == '\r' {
+                Problem::error(place, "a line ends in a carriage return alone")
+                    .help("save the file with the line ends of Unix (LF) or Windows (CRLF)")
             } else {
-                problem.suggest("remove it", place, "")
+                let code = u32::from(c);
+                let problem = Problem::error(place.clone(), format!("a control character (U+{code:04X}) stands here"));
+                let in_string = Line::read(content).string_at(at).is_some_and(|string| string.quote == '"');
+                if in_string {
+                    problem.suggest("remove it, or write it as an escape", place, format!("\\u{code:04X}"))
+                } else {
+                    problem.suggest("remove it", place, "")
+                }
             };
             problems.push((start, problem));
             if problems.len() == EXPLAINED {
@@ -131,9 +130,15 @@ impl<'f> Fault<'f> {
         Problem::error(self.place(range), title)
     }
 
+    /// A part of the line; nothing where the line does not go so far. What the parser points at may lie on another
+    /// line than what it belongs to.
+    fn part(&self, range: impl SliceIndex<str, Output = str>) -> &'f str {
+        self.line.get(range).unwrap_or_default()
+    }
+
     /// What the parser points at, or the character before which it stopped.
     fn pointed_at(&self) -> Range<usize> {
-        match self.line[self.at.start..].chars().next() {
+        match self.part(self.at.start..).chars().next() {
             Some(c) if self.at.is_empty() => self.at.start..self.at.start + c.len_utf8(),
             _ => self.at.clone(),
         }
@@ -141,7 +146,7 @@ impl<'f> Fault<'f> {
 
     /// The line from where the parser points.
     fn rest(&self) -> &'f str {
-        &self.line[self.at.start..]
+        self.part(self.at.start..)
     }
 
     fn says(&self, messages: &[&str]) -> bool {
@@ -214,7 +219,7 @@ impl<'f> Fault<'f> {
             self.no_comma()
         } else if self.says(&["extra comma", "extra `=`", "extra assignment"]) {
             let extra = self.pointed_at();
-            let title = format!("{} stands there twice", quoted(&self.line[extra.clone()]));
+            let title = format!("{} stands there twice", quoted(self.part(extra.clone())));
             self.error(extra.clone(), title).suggest("remove one", self.place(extra), "")
         } else {
             let what = self.message.split(", expected").next().unwrap_or_default();
@@ -256,10 +261,10 @@ impl<'f> Fault<'f> {
     fn open_header(&self) -> Problem {
         let open = if self.message.starts_with("unclosed array table") { "[[" } else { "[" };
         let close = if open == "[[" { "]]" } else { "]" };
-        let end = self.line[..Line::read(self.line).end].trim_end().len();
+        let end = self.part(..Line::read(self.line).end).trim_end().len();
         let begin = self.line.find('[').unwrap_or_default();
-        let inner = self.line[begin + open.len()..end.max(begin + open.len())].trim_end_matches(']');
-        let title = format!("{} is not closed", quoted(&self.line[begin..end]));
+        let inner = self.part(begin + open.len()..end.max(begin + open.len())).trim_end_matches(']');
+        let title = format!("{} is not closed", quoted(self.part(begin..end)));
         if self.at.start >= end {
             let last = begin + open.len() + inner.len();
             return self.error(begin..end, title).suggest(
@@ -283,7 +288,7 @@ impl<'f> Fault<'f> {
         if let Some(problem) = self.comment(indent) {
             return problem;
         }
-        let before = self.line[..self.at.start].trim_end();
+        let before = self.part(..self.at.start).trim_end();
         if self.rest().starts_with(':') || before.ends_with(':') {
             let colon = if self.rest().starts_with(':') { self.at.start } else { before.len() - 1 };
             return self.colon(colon);
@@ -291,19 +296,19 @@ impl<'f> Fault<'f> {
         if trimmed.starts_with('[') {
             let problem = self.error(
                 self.at.clone(),
-                format!("{} can't stand in the name of a table", quoted(&self.line[self.at.clone()])),
+                format!("{} can't stand in the name of a table", quoted(self.part(self.at.clone()))),
             );
             return problem.help("names are of a-z, 0-9, `_` and `-`");
         }
         if self.says(&["invalid unquoted key"]) {
             let range = self.pointed_at();
-            let title = format!("{} can't stand in a key", quoted(&self.line[range.clone()]));
+            let title = format!("{} can't stand in a key", quoted(self.part(range.clone())));
             return self.error(range, title).help("keys are of letters, digits, `_` and `-`");
         }
         let rest = self.rest().trim_start();
         if rest.is_empty() || rest.starts_with('#') {
             let key = before.len() - before.trim_start().len()..before.len();
-            let name = &self.line[key.clone()];
+            let name = self.part(key.clone());
             let problem = self.error(key, format!("{} has no value", quoted(name)));
             return problem.help(format!("write `{} = ` and the value after it", toml_key(name)));
         }
@@ -321,7 +326,7 @@ impl<'f> Fault<'f> {
 
     /// A comment that begins as in another language.
     fn comment(&self, at: usize) -> Option<Problem> {
-        let sign = [";", "//"].into_iter().find(|sign| self.line[at..].starts_with(sign))?;
+        let sign = [";", "//"].into_iter().find(|sign| self.part(at..).starts_with(sign))?;
         let range = at..at + sign.len();
         let problem = self.error(range.clone(), format!("`{sign}` begins no comment here"));
         Some(problem.suggest("a comment begins with `#`", self.place(range), "#"))
@@ -329,10 +334,10 @@ impl<'f> Fault<'f> {
 
     fn colon(&self, at: usize) -> Problem {
         let problem = self.error(at..at + 1, "a `:` stands where TOML has a `=`");
-        if self.line[at + 1..].trim().is_empty() {
+        if self.part(at + 1..).trim().is_empty() {
             return problem.help("a table is a line such as `[listen.ssh]`, and has its keys below it");
         }
-        let spaced = self.line[..at].ends_with(' ');
+        let spaced = self.part(..at).ends_with(' ');
         problem.suggest("write a `=`", self.place(at..at + 1), if spaced { "=" } else { " =" })
     }
 
@@ -340,7 +345,7 @@ impl<'f> Fault<'f> {
     fn after_value(&self) -> Problem {
         let rest = self.rest();
         let end = Line::read(self.line).end.max(self.at.start);
-        let range = self.at.start..self.line[..end].trim_end().len().max(self.at.start);
+        let range = self.at.start..self.part(..end).trim_end().len().max(self.at.start);
         if rest.trim_end() == ";" || rest.trim_end() == "," {
             let problem =
                 self.error(range.clone(), format!("nothing stands after a value, and no {}", quoted(rest.trim())));
@@ -354,11 +359,11 @@ impl<'f> Fault<'f> {
             return problem.help("begin a new line before it");
         }
         let value = self.line.find('=').map_or(0, |equals| equals + 1);
-        let value = value + self.line[value..].len() - self.line[value..].trim_start().len();
-        if !self.line[value..].starts_with(['"', '\'', '[', '{']) && !self.line[value..end].contains(['"', '\'']) {
-            return self.bare_value(value..self.line[..end].trim_end().len());
+        let value = value + self.part(value..).len() - self.part(value..).trim_start().len();
+        if !self.part(value..).starts_with(['"', '\'', '[', '{']) && !self.part(value..end).contains(['"', '\'']) {
+            return self.bare_value(value..self.part(..end).trim_end().len());
         }
-        let title = format!("{} stands behind the value", quoted(&self.line[range.clone()]));
+        let title = format!("{} stands behind the value", quoted(self.part(range.clone())));
         self.error(range, title).help("one line holds one value; a comment begins with `#`")
     }
 }

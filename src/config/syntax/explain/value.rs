@@ -27,19 +27,19 @@ impl<'f> Fault<'f> {
     /// The whole of a value without quotes that the parser points into.
     pub(super) fn token(&self) -> Range<usize> {
         let end = Line::read(self.line).end;
-        let before = &self.line[..self.at.start];
+        let before = self.part(..self.at.start);
         let start = before.rfind(['=', '[', ',', '{']).map_or(0, |at| at + 1);
-        let start = start + self.line[start..].len() - self.line[start..].trim_start().len();
+        let start = start + self.part(start..).len() - self.part(start..).trim_start().len();
         let is_item = before.matches(['[', '{']).count() > before.matches([']', '}']).count();
         let delimiters: &[char] = if is_item { &[',', ']', '}'] } else { &[] };
-        let text = &self.line[start..end.max(start)];
+        let text = self.part(start..end.max(start));
         let text = text.split(delimiters).next().unwrap_or_default().trim_end();
         start..start + text.len()
     }
 
     pub(super) fn bare_value(&self, token: Range<usize>) -> Problem {
         const CURLY: [char; 9] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚'];
-        let text = &self.line[token.clone()];
+        let text = self.part(token.clone());
         let key = self.key();
         let suggest = |title: String, help: &str, instead: String| {
             self.error(token.clone(), title).suggest(help, self.place(token.clone()), instead)
@@ -82,9 +82,9 @@ impl<'f> Fault<'f> {
         };
         let title = format!("the quote {} is never closed", open.quote);
         let problem = self.error(open.range.clone(), title);
-        let inner = self.line[open.range.start + 1..].trim_end();
+        let inner = self.part(open.range.start + 1..).trim_end();
         let end = open.range.start + 1 + inner.len();
-        let before = self.line[..open.range.start].trim_end();
+        let before = self.part(..open.range.start).trim_end();
         // Where more stands on the line, nobody knows where the string was to end.
         if !before.ends_with(['=', '[']) || inner.contains(['#', ',']) {
             return problem.help("close it with the same quote on the same line");
@@ -120,15 +120,15 @@ impl<'f> Fault<'f> {
     }
 
     pub(super) fn escape(&self) -> Problem {
-        let backslash = self.line[..self.at.start].rfind('\\').unwrap_or(self.at.start);
-        let escaped = &self.line[backslash..];
+        let backslash = self.part(..self.at.start).rfind('\\').unwrap_or(self.at.start);
+        let escaped = self.part(backslash..);
         let is_unicode = escaped.starts_with("\\u") || escaped.starts_with("\\U") || escaped.starts_with("\\x");
         let length = match escaped.char_indices().nth(2) {
             Some((length, _)) if !is_unicode => length,
             _ => escaped.find(|c: char| !c.is_ascii_alphanumeric() && c != '\\').unwrap_or(escaped.len()),
         };
         let range = backslash..backslash + length;
-        let problem = self.error(range.clone(), format!("`{}` stands for no character", &self.line[range]));
+        let problem = self.error(range.clone(), format!("`{}` stands for no character", self.part(range)));
         if is_unicode {
             let digits =
                 "after \\x stand two hexadecimal digits, after \\u four and after \\U eight: those of a character";
@@ -136,7 +136,7 @@ impl<'f> Fault<'f> {
         }
         let read = Line::read(self.line);
         let string = read.string_at(backslash).filter(|string| string.is_closed);
-        let inner = string.map(|string| &self.line[string.range.start + 1..string.range.end - 1]);
+        let inner = string.map(|string| self.part(string.range.start + 1..string.range.end - 1));
         match (string, inner) {
             // `"C:\new"` and the like: no backslash in it was meant as an escape.
             (Some(string), Some(inner))
