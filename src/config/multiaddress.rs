@@ -38,15 +38,21 @@ fn peer_id_in_cid(text: &str) -> Option<PeerId> {
     }
 }
 
-/// Whether a key could have this id: it holds the key, or its SHA-256. The library takes any bytes of a fitting
-/// length, so that some words are ids; and half of all slips within an id make a key that is none.
+/// Whether a key could have this id, which holds the key or its SHA-256. The library takes any bytes of a fitting
+/// length, so that some short words are ids; and of the slips within the id of an Ed25519 key half make none.
 fn is_of_a_key(id: &PeerId) -> bool {
     const IDENTITY: u64 = 0;
     const SHA2_256: u64 = 0x12;
+    /// How the key begins, as the peer id specification encodes it.
+    const ED25519: [u8; 4] = [8, 1, 0x12, 32];
+    /// No kind of key is shorter.
+    const SHORTEST: usize = 32;
     let multihash = Multihash::from(*id);
+    let digest = multihash.digest();
     match multihash.code() {
-        IDENTITY => PublicKey::try_decode_protobuf(multihash.digest()).is_ok(),
-        SHA2_256 => multihash.digest().len() == 32,
+        IDENTITY if digest.starts_with(&ED25519) => PublicKey::try_decode_protobuf(digest).is_ok(),
+        IDENTITY => digest.len() >= SHORTEST,
+        SHA2_256 => digest.len() == 32,
         _ => false,
     }
 }
@@ -282,7 +288,8 @@ mod tests {
         let content =
             multibase::encode(multibase::Base::Base32Lower, [&[1, 0x55, 0x12, 32], [7; 32].as_slice()].concat());
         let long = "1".repeat(1 << 20);
-        // The library takes the last two, which are no more than words of a fitting length.
+        // The library takes the last two, which are no more than words of a fitting length, and a key off the curve.
+        assert!(peer_id("12D3KooWRBhwfeP2Y4TCx1SM6s9rUoHhR5STiGwxBhgFRcw3UERE").is_err());
         for text in ["", "home", &ID[..ID.len() - 1], "12D3KooW…", &content, &long, "12D3KooWhome", "1f"] {
             assert!(peer_id(text).is_err(), "{}", quoted(text));
         }
