@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! sources, include   which files there are, and their text
-//!     syntax         text → tables, or every syntax error
+//!     syntax         text → tables, or every syntax error and what was probably meant
 //!     section        tables → values, key by key; what nobody asks for is unknown
+//!     habits         what keys are called by other programs
 //!     settings, peers, tunnels, members         what each table may hold
 //!     units, address, multiaddress              what each value may be; know of no file
 //!     clashes        what only all tables together can get wrong
@@ -21,6 +22,7 @@ pub mod address;
 mod clashes;
 mod default_path;
 mod diagnostics;
+mod habits;
 mod host_name;
 mod identity_path;
 mod include;
@@ -42,6 +44,7 @@ pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
 pub use identity_path::identity_path;
 pub use print::print;
+pub use render::DEFAULT_WIDTH;
 pub use sources::{MAX_FILE_SIZE, Sources, Wildcard};
 pub use units::protocol;
 
@@ -152,6 +155,15 @@ pub fn printable_path(path: &Path) -> String {
     printable::printable(&path.to_string_lossy()).into_owned()
 }
 
+/// Why a file can't be read, in words: without the number of the error, which helps nobody.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
 impl Refused {
     /// The problems, none if the main file could not even be read.
     pub fn problems(&self) -> &[Problem] {
@@ -167,14 +179,19 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::Unreadable(error) => {
-                write!(f, "{} can't be read: {error}", printable_path(self.sources.main()))
+                write!(f, "{} can't be read: {}", printable_path(self.sources.main()), reason(error))
             }
             Reason::Invalid(problems) => {
                 let mut errors = problems.iter().filter(|problem| problem.is_error());
                 let first = errors.next().map(Problem::short).unwrap_or_default();
                 match errors.count() {
                     0 => f.write_str(&first),
-                    more => write!(f, "{first} (and {more} more)"),
+                    more => {
+                        // Whoever reads this stands in another folder than the service.
+                        let main = std::path::absolute(self.sources.main());
+                        let path = printable_path(main.as_deref().unwrap_or(self.sources.main()));
+                        write!(f, "{first} (and {more} more; `p2ptun check {path}` shows all)")
+                    }
                 }
             }
         }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::vigil::Vigil;
 use crate::{
     config::{self, Loaded, Refused, Sources},
-    control::{self, Handles, ReloadRequest, Server, SocketError},
+    control::{self, Handles, Refusal, ReloadRequest, Server, SocketError},
     log,
     node::{
         Node,
@@ -234,12 +234,12 @@ impl Daemon {
     }
 
     /// What `p2ptun reload` asks for: the file is applied again even if it is the same, so that what failed is retried.
-    async fn reload(&mut self) -> Result<Applied, String> {
+    async fn reload(&mut self) -> Result<Applied, Refusal> {
         self.take(config::load(&self.config)).await
     }
 
     /// Applies what was looked at or refuses it, and tells the service manager of both.
-    async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
+    async fn take(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, Refusal> {
         self.vigil.reloading().await;
         let outcome = self.apply_or_refuse(looked).await;
         // Also where it was refused, and before whoever asked is answered: else the unit is left "reloading".
@@ -247,7 +247,7 @@ impl Daemon {
         outcome
     }
 
-    async fn apply_or_refuse(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, String> {
+    async fn apply_or_refuse(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, Refusal> {
         let refused = match looked {
             Ok(loaded) => match loaded.sources.emptied_since(&self.applied) {
                 None => return Ok(self.apply(loaded).await),
@@ -257,24 +257,24 @@ impl Daemon {
                          (a file with only a comment removes every tunnel)",
                         config::printable_path(path)
                     );
-                    (loaded.sources, reason)
+                    (loaded.sources, reason.into())
                 }
             },
             Err(refused) => {
-                let reason = refused.to_string();
-                (refused.sources, reason)
+                let refusal = refusal(&refused);
+                (refused.sources, refusal)
             }
         };
-        let (sources, reason) = refused;
+        let (sources, refusal): (Sources, Refusal) = refused;
         let file = self.config.display();
-        tracing::error!(%file, error = reason, "configuration refused; the old set stays");
+        tracing::error!(%file, error = refusal.error, "configuration refused; the old set stays");
         self.watch(&sources, self.reconciler.declared().watch);
         self.seen = sources;
         self.status.send_modify(|status| {
-            status.config.error = Some(reason.clone());
+            status.config.error = Some(refusal.error.clone());
             status.config.error_at = Some(Time::now());
         });
-        Err(reason)
+        Err(refusal)
     }
 
     async fn apply(&mut self, loaded: Loaded) -> Applied {
@@ -409,6 +409,25 @@ fn list(names: &[TunnelName]) -> Option<String> {
 fn shown(config: &Path) -> PathBuf {
     let absolute = std::path::absolute(config);
     absolute.as_deref().unwrap_or(config).to_string_lossy().into_owned().into()
+}
+
+/// What whoever asked for the reload is told: one line for logs, and every problem at its place.
+fn refusal(refused: &Refused) -> Refusal {
+    let problem = |problem: &config::Problem| {
+        let (file, line, column) = problem.position();
+        control::Problem {
+            is_error: problem.is_error(),
+            message: problem.title().to_owned(),
+            file: config::printable_path(file),
+            line,
+            column,
+            rendered: problem.render(false, config::DEFAULT_WIDTH),
+        }
+    };
+    Refusal {
+        problems: refused.problems().iter().take(Refusal::MOST).map(problem).collect(),
+        ..refused.to_string().into()
+    }
 }
 
 async fn at(time: Option<Instant>) {

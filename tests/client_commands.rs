@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use p2ptun::{
-    control::{Handles, ReloadRequest, Server},
+    control::{self, Handles, Refusal, ReloadRequest, Server},
     node::identity,
     spec::PeerId,
     status::{
@@ -103,7 +103,7 @@ fn serve(socket: &Path) -> Service {
 }
 
 impl Service {
-    async fn answers(&mut self, outcome: Result<Applied, String>) {
+    async fn answers(&mut self, outcome: Result<Applied, Refusal>) {
         self.reloads.recv().await.unwrap().reply.send(outcome).unwrap();
     }
 
@@ -128,7 +128,34 @@ async fn a_reload_tells_what_changed_and_what_failed() {
     assert_eq!(reloaded, said(0, "+ web\n- old\n~ ssh\n", troubles));
     let (refused, ()) = tokio::join!(machine.run(&["reload"]), service.answers(Err("line 3: unknown key".into())));
     assert_eq!(refused.exit, Some(78));
-    assert!(refused.err.contains("line 3: unknown key"), "{}", refused.err);
+    assert!(refused.err.contains("stays: line 3: unknown key"), "{}", refused.err);
+}
+
+#[tokio::test]
+async fn a_refused_reload_shows_every_problem_as_check_does() {
+    let machine = Machine::new();
+    let mut service = serve(&machine.root.join("control.sock"));
+    let problem = |line, is_error| control::Problem {
+        is_error,
+        message: "unknown key `x`".into(),
+        file: "/etc/p2ptun.toml".into(),
+        line,
+        column: 1,
+        rendered: format!("error: unknown key\n --> /etc/p2ptun.toml:{line}:1\n  |\n{line} | x\u{1b}[2J = 1\n  | ^"),
+    };
+    let refusal = |problems| Refusal { error: "unknown key `x` (and 1 more)".into(), problems };
+    let some = refusal(vec![problem(1, true), problem(3, true), problem(4, false)]);
+    let (refused, ()) = tokio::join!(machine.run(&["reload"]), service.answers(Err(some)));
+    let shown = [
+        "error: unknown key\n --> /etc/p2ptun.toml:1:1\n  |\n1 | x\u{fffd}[2J = 1\n  | ^\n",
+        "error: unknown key\n --> /etc/p2ptun.toml:3:1\n  |\n3 | x\u{fffd}[2J = 1\n  | ^\n",
+        "error: unknown key\n --> /etc/p2ptun.toml:4:1\n  |\n4 | x\u{fffd}[2J = 1\n  | ^\n",
+        "p2ptun: the configuration was refused for 2 errors, and the set in force stays\n",
+    ];
+    assert_eq!(refused, said(78, "", &shown.join("\n")));
+    let many = refusal((0..Refusal::MOST).map(|line| problem(line, true)).collect());
+    let (refused, ()) = tokio::join!(machine.run(&["reload"]), service.answers(Err(many)));
+    assert!(refused.err.ends_with("refused for 100 or more errors, and the set in force stays\n"), "{}", refused.err);
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ fn show_all(path: &Path) {
         }
     };
     for problem in problems {
-        assert!(!problem.render(true).is_empty());
+        assert!(!problem.render(true, config::DEFAULT_WIDTH).is_empty());
         assert!(problem.short().contains(".toml:"));
     }
 }

@@ -201,7 +201,7 @@ fn the_bounds_and_the_words_are_those_that_are_checked() {
                     }
                     assert!(!accepts("some-word".into()), "{title}: any word");
                     let refused = load(&file_with(table, key, Some("some-word".into()))).unwrap_err();
-                    let problem = refused.problems()[0].render(false);
+                    let problem = refused.problems()[0].render(false, config::DEFAULT_WIDTH);
                     // Where a list of words is shown for a mistake, it has no word that the reference lacks.
                     let shown = problem.split_once("is none of ").map(|(_, list)| list.lines().next().unwrap());
                     assert!(shown.is_none_or(|list| list.split(", ").count() == these.len()), "{title}: {problem}");

@@ -5,10 +5,12 @@
 mod support;
 
 use std::{
+    ffi::OsStr,
     fs,
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Output,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -370,6 +372,43 @@ async fn a_bad_file_is_refused_and_the_old_set_stays() {
     pair.client.reload_applied().await;
     assert!(pair.client.status().await["config"]["error"].is_null());
     assert_eq!(said(pair.client.bind("b").await).await.unwrap(), "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_reload_shows_what_check_shows_and_the_status_keeps_to_one_line() {
+    let a = Service::saying("a");
+    let pair = Pair::start(Transport::Tcp, &listen("a", a.address), &forward("a")).await;
+    let client = &pair.client;
+    let bad = format!("wacth = true\n{}\n[listen.x]\ntarget = \"127.0.0.1:0\"\n", client.text());
+    fs::write(&client.config, bad).unwrap();
+
+    let reload = client.reload().await;
+    let check = client.binary(&[OsStr::new("check"), client.config.as_os_str()]).await;
+    assert_eq!((reload.status.code(), check.status.code()), (Some(78), Some(78)));
+    let shown = |output: &Output| {
+        let text = String::from_utf8(output.stderr.clone()).unwrap();
+        let (problems, last) = text.rsplit_once("p2ptun: ").unwrap();
+        (problems.to_owned(), last.to_owned())
+    };
+    assert_eq!(shown(&reload).0, shown(&check).0);
+    assert_eq!(shown(&reload).0.matches("\n --> ").count() + shown(&reload).0.matches("\n  --> ").count(), 3);
+    assert_eq!(shown(&reload).1, "the configuration was refused for 3 errors, and the set in force stays\n");
+
+    let (code, answer) = client.request("POST", "/v1/reload").await;
+    assert_eq!(code, 422, "{answer}");
+    let first = &answer["problems"][0];
+    assert_eq!(
+        (&first["line"], &first["column"], &first["is_error"]),
+        (&json!(1), &json!(1), &json!(true)),
+        "{answer}"
+    );
+    let status = client.status().await;
+    let error = status["config"]["error"].as_str().unwrap();
+    assert!(!error.contains('\n') && answer["error"] == error, "{error:?}");
+    let hint = format!("(and 2 more; `p2ptun check {}` shows all)", client.config.display());
+    assert!(error.contains(":1:1: error: unknown key `wacth`") && error.ends_with(&hint), "{error}");
+    let log = client.log_text();
+    assert!(log.lines().any(|line| line.contains("is refused") && line.contains("shows all")), "{log}");
 }
 
 async fn still_a_after_a_refusal(client: &Node, what: &str) {

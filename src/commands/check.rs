@@ -1,11 +1,12 @@
 //! `p2ptun check`: validates a configuration without touching the network or the identity.
 
 use std::{
-    io::{self, ErrorKind, Write},
-    path::PathBuf,
+    io::{self, ErrorKind, IsTerminal, Write},
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, ValueHint};
+use nix::errno::Errno;
 
 use crate::{
     commands::{
@@ -14,6 +15,14 @@ use crate::{
     },
     config::{self, Loaded, Problem, Reason, Refused},
 };
+
+/// What a first file may look like, for those who have none.
+const FIRST_FILE: &str = "\
+An empty file will do. One that lets a peer use the SSH server of this machine:
+
+    [listen.ssh]
+    target = \"127.0.0.1:22\"
+    allow = [\"12D3KooW…\"]    # the id that `p2ptun id` shows there";
 
 #[derive(Debug, Args)]
 pub struct Check {
@@ -27,6 +36,11 @@ pub struct Check {
 
 impl Check {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
+        if self.file.as_deref() == Some(Path::new("-")) {
+            let why = "standard input can't be checked, since includes are looked for beside a file; \
+                       name a file, or ./- for one of that name";
+            return Err(Failure::new(Exit::Usage, why));
+        }
         let path = config::default_path(self.file.as_deref().or(global.config().as_deref()));
         match config::load(&path) {
             Ok(loaded) => {
@@ -43,24 +57,36 @@ impl Check {
 /// Shows every problem, and says what became of it.
 pub(super) fn failure(refused: &Refused) -> Failure {
     let exit = Exit::from(refused);
-    match &refused.reason {
-        Reason::Unreadable(_) => Failure::new(exit, refused.to_string()),
+    let message = match &refused.reason {
+        // Nothing stands there, not even a symlink.
+        Reason::Unreadable(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+            format!("{refused}\nCreate it, or name another file with -c or P2PTUN_CONFIG. {FIRST_FILE}")
+        }
+        Reason::Unreadable(_) => refused.to_string(),
         Reason::Invalid(problems) => {
             show(problems);
-            let errors = problems.iter().filter(|problem| problem.is_error()).count();
-            let path = config::printable_path(refused.sources.main());
-            Failure::new(exit, format!("{path}: {}", count(errors, "error")))
+            format!("{}: {}", config::printable_path(refused.sources.main()), tally(problems))
         }
-    }
+    };
+    Failure::new(exit, message)
 }
 
 /// Prints problems to standard error, in colour where that is a terminal and `NO_COLOR` is not set.
 fn show(problems: &[Problem]) {
+    let width = width();
     let mut out = anstream::stderr().lock();
     for problem in problems {
         // Without standard error there is nobody to tell; the exit code still says it.
-        let _ = writeln!(out, "{}", problem.render(true));
+        let _ = writeln!(out, "{}", problem.render(true, width));
     }
+}
+
+/// The columns of standard error.
+fn width() -> usize {
+    let terminal = io::stderr();
+    let size = terminal.is_terminal().then(|| terminal_size::terminal_size_of(&terminal)).flatten();
+    // A terminal that does not know its size says 0.
+    size.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0).unwrap_or(config::DEFAULT_WIDTH)
 }
 
 fn summary(loaded: &Loaded) -> String {
@@ -81,6 +107,15 @@ fn effective(loaded: &Loaded) -> String {
         files.concat(),
         config::print(&loaded.desired)
     )
+}
+
+/// How many errors and warnings there are.
+fn tally(problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    match problems.len() - errors {
+        0 => count(errors, "error"),
+        warnings => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
+    }
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -14,7 +14,7 @@ use crate::{
         global::Global,
         outcome::{Exit, Failure},
     },
-    control::Client,
+    control::{Client, ClientError, Refusal},
     status::Applied,
 };
 
@@ -23,12 +23,32 @@ pub struct Reload {}
 
 impl Reload {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let applied = ask(Client::new(global.socket().as_deref()).reload())?;
+        let client = Client::new(global.socket().as_deref());
+        let applied = match ask(async { Ok::<_, Failure>(client.reload().await) })? {
+            Err(ClientError::Refused(refusal)) => return Err(refused(&refusal)),
+            outcome => outcome?,
+        };
         print(&changes(&applied))?;
         // The exit code is that of the reload, which succeeded, whether or not anyone reads this.
         let _ = anstream::stderr().write_all(troubles(&applied).as_bytes());
         Ok(Exit::Ok)
     }
+}
+
+/// Shows every problem as `p2ptun check` does.
+fn refused(refusal: &Refusal) -> Failure {
+    let shown: String = refusal.problems.iter().map(|problem| clean_lines(&problem.rendered, "") + "\n\n").collect();
+    // Where nobody listens, the exit code still tells.
+    let _ = anstream::stderr().write_all(shown.as_bytes());
+    let message = if refusal.problems.is_empty() {
+        format!("the configuration was refused, and the set in force stays: {}", refusal.error)
+    } else {
+        let errors = refusal.problems.iter().filter(|problem| problem.is_error).count();
+        let more = if refusal.problems.len() < Refusal::MOST { "" } else { " or more" };
+        let noun = if errors == 1 { "error" } else { "errors" };
+        format!("the configuration was refused for {errors}{more} {noun}, and the set in force stays")
+    };
+    Failure::new(Exit::Config, message)
 }
 
 /// One line per tunnel: `+ added`, `- removed`, `~ changed`.

@@ -27,10 +27,17 @@ const MAX_UNIX_PATH: usize = 107;
 /// # Ok::<(), p2ptun::config::Wrong>(())
 /// ```
 pub fn target(text: &str) -> Result<Endpoint, Wrong> {
+    if let Some((_, host, port)) = forwarded(text) {
+        let wrong = Wrong::new(format!("{} names two ports", quoted(text)));
+        return Err(wrong
+            .help("a target is one address: that of the service; peers choose the port on their side")
+            .instead(toml_string(&format!("{host}:{port}"))));
+    }
     let target = local(text).map(canonical)?;
     match &target {
         Endpoint::Tcp(HostPort { port: 0, .. }) | Endpoint::Udp(HostPort { port: 0, .. }) => {
-            Err(Wrong::new("nothing can be reached at port 0").help("write the port of the service"))
+            Err(Wrong::new(format!("{} has port 0, at which nothing can be reached", quoted(text)))
+                .help("write the port of the service"))
         }
         _ => Ok(target),
     }
@@ -43,6 +50,12 @@ pub fn bind(text: &str) -> Result<Endpoint, Wrong> {
         return Err(Wrong::new(format!("{} is no address", quoted(text)))
             .help("every IPv4 address is 0.0.0.0, every IPv6 address [::]")
             .instead(toml_string(&every)));
+    }
+    if let Some((port, _, _)) = forwarded(text) {
+        let wrong = Wrong::new(format!("{} names two ports", quoted(text)));
+        return Err(wrong
+            .help("a bind is one address: where to listen; which service it leads to is said by `peer` and `protocol`")
+            .instead(toml_string(&format!("127.0.0.1:{port}"))));
     }
     local(text).map(canonical)
 }
@@ -79,7 +92,21 @@ fn canonical(endpoint: Endpoint) -> Endpoint {
     }
 }
 
+/// The parts of `port:host:port`, as `ssh -L` and containers have it.
+fn forwarded(text: &str) -> Option<(u16, &str, u16)> {
+    let (first, rest) = text.split_once(':')?;
+    let (host, last) = rest.rsplit_once(':')?;
+    // All of "::1:22" could be an IPv6 address.
+    let host_is_plain = !host.is_empty() && !host.contains(':');
+    let parts = (first.parse().ok()?, host, last.parse().ok()?);
+    host_is_plain.then_some(parts)
+}
+
 fn local(text: &str) -> Result<Endpoint, Wrong> {
+    if text.is_empty() {
+        let help = "write host:port, such as \"127.0.0.1:22\", or \"unix:/path\" or \"udp:host:port\"";
+        return Err(Wrong::new("the address is empty").help(help));
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_path(path).map(Endpoint::Unix);
     }
@@ -90,10 +117,7 @@ fn local(text: &str) -> Result<Endpoint, Wrong> {
         return from_multiaddr(text);
     }
     if let Some((scheme, rest)) = text.split_once("://") {
-        let rest = rest.trim_end_matches('/');
-        let wrong = Wrong::new(format!("{} is a URL, not an address", quoted(text)));
-        let meant = if scheme == "tcp" || rest.contains(':') { rest.to_owned() } else { format!("{rest}:80") };
-        return Err(wrong.help("write host:port alone").instead(toml_string(&meant)));
+        return Err(from_url(text, scheme, rest));
     }
     if let Some(address) = text.strip_prefix("tcp:") {
         let wrong = Wrong::new(format!("{} has a prefix that TCP does not need", quoted(text)));
@@ -102,16 +126,40 @@ fn local(text: &str) -> Result<Endpoint, Wrong> {
     host_port(text, "").map(Endpoint::Tcp)
 }
 
+fn from_url(text: &str, scheme: &str, rest: &str) -> Wrong {
+    let wrong = Wrong::new(format!("{} is a URL, not an address", quoted(text)));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port = match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        "ssh" | "sftp" => Some(22),
+        _ => None,
+    };
+    let help = if path.is_empty() {
+        "write host:port alone"
+    } else {
+        "write host:port alone: a tunnel carries bytes as they are, whatever path is asked for"
+    };
+    let wrong = wrong.help(help);
+    let meant = [Some(host.to_owned()), port.map(|port| format!("{host}:{port}"))];
+    match meant.into_iter().flatten().find(|address| host_port(address, "").is_ok()) {
+        Some(address) => wrong.instead(toml_string(&address)),
+        None => wrong,
+    }
+}
+
 fn unix_path(path: &str) -> Result<PathBuf, Wrong> {
     let wrong = |what: &str| Wrong::new(format!("the socket path {} {what}", quoted(path)));
     if !path.starts_with('/') {
         return Err(wrong("is not absolute").help("a unix socket is unix: and its full path"));
     }
     if path.len() > MAX_UNIX_PATH {
-        return Err(wrong(&format!("has {} bytes, and a unix socket at most {MAX_UNIX_PATH}", path.len())));
+        let wrong = wrong(&format!("has {} bytes, and that of a unix socket at most {MAX_UNIX_PATH}", path.len()));
+        return Err(wrong.help("put the socket into a folder with a shorter path"));
     }
     if path.contains('\0') || path.ends_with('/') {
-        return Err(wrong("names no file"));
+        return Err(wrong("names no file").help("write unix: and the full path of the socket"));
     }
     Ok(PathBuf::from(path))
 }
@@ -127,6 +175,14 @@ fn from_multiaddr(text: &str) -> Result<Endpoint, Wrong> {
         }
         Err(wrong) => return Err(wrong),
     };
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        let mut without = address.clone();
+        without.pop();
+        let wrong = Wrong::new(format!("{} names a peer", quoted(text)));
+        let wrong = wrong.help("this is an address on the local side, where /p2p/ has no place");
+        let is_address = without.iter().count() == 2;
+        return Err(if is_address { wrong.instead(toml_string(&without.to_string())) } else { wrong });
+    }
     let parts: Vec<_> = address.iter().collect();
     let unfit = || Wrong::new(format!("{} is no local address", quoted(text))).help(help);
     let [place, transport] = parts.as_slice() else { return Err(unfit()) };
@@ -162,14 +218,14 @@ fn host_port(text: &str, prefix: &str) -> Result<HostPort, Wrong> {
     }
     let unbracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(IpAddr::V6(ip)) = unbracketed.parse() {
-        let wrong = wrong("has no port")
-            .help(format!("an IPv6 address stands in brackets before its port, as in \"{prefix}[{ip}]:22\""));
+        let wrong = wrong("has no port");
+        let help = "an IPv6 address stands in brackets before its port";
         // "::1:22" is an address as a whole, and hardly meant as one.
         let split =
             text.rsplit_once(':').filter(|(ip, port)| ip.parse::<IpAddr>().is_ok() && port.parse::<u16>().is_ok());
         return Err(match split {
-            Some((ip, port)) => wrong.instead(meant(format!("[{ip}]:{port}"))),
-            None => wrong,
+            Some((ip, port)) => wrong.help(help).instead(meant(format!("[{ip}]:{port}"))),
+            None => wrong.help(format!("{help}, as in \"{prefix}[{ip}]:22\"")),
         });
     }
     let Some((name, port)) = text.rsplit_once(':') else {
@@ -177,7 +233,8 @@ fn host_port(text: &str, prefix: &str) -> Result<HostPort, Wrong> {
         return Err(wrong("has no port").help(format!("add a port, as in \"{prefix}{text}:22\"")));
     };
     let Ok(port) = port.parse::<u16>() else {
-        return Err(wrong("does not end in a port").help("a port is a number from 0 to 65535"));
+        let wrong = Wrong::new(format!("{} does not end in a port, but in {}", quoted(text), quoted(port)));
+        return Err(wrong.help("a port is a number up to 65535, after the last colon"));
     };
     Ok(HostPort { host: host(name)?, port })
 }
@@ -221,12 +278,22 @@ mod tests {
             ("::1:22", "\"[::1]:22\""),
             ("/run/x.sock", "\"unix:/run/x.sock\""),
             ("http://localhost:8080/", "\"localhost:8080\""),
+            ("http://localhost:8080/api", "\"localhost:8080\""),
+            ("https://localhost", "\"localhost:443\""),
+            ("ssh://me@[::1]", "\"[::1]:22\""),
+            ("2222:localhost:22", "\"127.0.0.1:2222\""),
+            (
+                "/ip4/127.0.0.1/tcp/22/p2p/12D3KooWJpUikX2teHCrRgFNaZHTyG3nrPNdpa7ANSqMEYpW9zqi",
+                "\"/ip4/127.0.0.1/tcp/22\"",
+            ),
             ("tcp:localhost:80", "\"localhost:80\""),
             ("*:80", "\"0.0.0.0:80\""),
         ];
         for (written, meant) in cases {
             assert_eq!(bind(written).unwrap_err().instead.as_deref(), Some(meant), "{written}");
+            assert!(bind(meant.trim_matches('"')).is_ok(), "{meant}");
         }
+        assert_eq!(target("2222:localhost:22").unwrap_err().instead.as_deref(), Some("\"localhost:22\""));
     }
 
     #[test]

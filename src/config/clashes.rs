@@ -51,12 +51,17 @@ impl Claims {
         for (later, earlier) in clashes(names, files, |name| Some(name.clone()), |_, _| true) {
             let title = format!("{}: the name `{}` is taken by {}", later.by, later.what, earlier.by);
             let problem = Problem::error(later.place, title).and(earlier.place, "first used here");
-            report.note(problem.help("names are unique across all kinds of tunnel and all files"));
+            report.note(problem.help("choose another name: it is unique across all kinds of tunnel and all files"));
         }
         for (later, earlier) in clashes(binds, files, slot, overlap) {
             let title = format!("{} bind: {} is taken by {}", later.by, later.what, earlier.by);
+            let help = match (&later.what, is_wildcard(&later.what) != is_wildcard(&earlier.what)) {
+                (Endpoint::Unix(_), _) => "choose another path for one of them",
+                (_, true) => "choose another port for one of them: 0.0.0.0 and [::] stand for every address",
+                (_, false) => "choose another port for one of them",
+            };
             let problem = Problem::error(later.place, title);
-            report.note(problem.and(earlier.place, format!("{} is bound here", earlier.what)));
+            report.note(problem.and(earlier.place, format!("{} is bound here", earlier.what)).help(help));
         }
         for (later, earlier) in clashes(protocols, files, |protocol| Some(protocol.to_string()), |_, _| true) {
             // A protocol by default follows the name, and that the name is taken has been said.
@@ -64,8 +69,18 @@ impl Claims {
                 continue;
             }
             let title = format!("{} protocol: {} is already served by {}", later.by, later.what, earlier.by);
-            report.note(Problem::error(later.place, title).and(earlier.place, "first served here"));
+            let implied = |claim: &Claim<_>| !claim.place.text().contains('/');
+            let label = if implied(&earlier) { "served here, by its name" } else { "first served here" };
+            let problem = Problem::error(later.place, title).and(earlier.place, label);
+            report.note(problem.help("give one of the two another `protocol`, which its peers then ask for"));
         }
+    }
+}
+
+fn is_wildcard(bind: &Endpoint) -> bool {
+    match bind {
+        Endpoint::Tcp(address) | Endpoint::Udp(address) => ip(&address.host).is_some_and(|ip| ip.is_unspecified()),
+        Endpoint::Unix(_) => false,
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Problem {
     pub(super) title: String,
     pub(super) primary: Label,
     pub(super) others: Vec<Label>,
-    pub(super) help: Option<Help>,
+    pub(super) helps: Vec<Help>,
 }
 
 /// How much a problem matters.
@@ -50,7 +50,7 @@ impl Problem {
 
     fn new(severity: Severity, place: Place, title: &str) -> Self {
         let primary = Label { place, text: String::new() };
-        Self { severity, title: printable(title).into_owned(), primary, others: Vec::new(), help: None }
+        Self { severity, title: printable(title).into_owned(), primary, others: Vec::new(), helps: Vec::new() }
     }
 
     /// Says something beside the place itself.
@@ -66,15 +66,24 @@ impl Problem {
     }
 
     pub(super) fn help(mut self, text: impl AsRef<str>) -> Self {
-        self.help = Some(Help { text: printable(text.as_ref()).into_owned(), edit: None });
+        self.helps.push(Help { text: printable(text.as_ref()).into_owned(), edit: None });
         self
     }
 
     /// Help with a replacement for the text at `place`.
     pub(super) fn suggest(mut self, help: impl AsRef<str>, place: Place, instead: impl Into<String>) -> Self {
         let edit = (!place.covers_lines()).then(|| (place, instead.into()));
-        self.help = Some(Help { text: printable(help.as_ref()).into_owned(), edit });
+        self.helps.push(Help { text: printable(help.as_ref()).into_owned(), edit });
         self
+    }
+
+    /// The help that comes with what is `wrong` at `place`.
+    pub(super) fn advise(self, place: Place, wrong: Wrong) -> Self {
+        match (wrong.help, wrong.instead) {
+            (help, Some(instead)) => self.suggest(help.unwrap_or_else(|| "did you mean this?".into()), place, instead),
+            (Some(help), None) => self.help(help),
+            (None, None) => self,
+        }
     }
 
     /// What is wrong, in one line without a place.
@@ -91,14 +100,29 @@ impl Problem {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+
+    /// Where a replacement is suggested: the file that it is for, and the text of that file once it is made.
+    pub fn mended(&self) -> Option<(&Path, String)> {
+        let (place, instead) = self.helps.iter().find_map(|help| help.edit.as_ref())?;
+        let mut text = place.file.text.clone();
+        text.replace_range(place.span.clone(), instead);
+        Some((&place.file.path, text))
+    }
 }
 
 /// A stretch of text in a file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) file: Arc<File>,
     /// Byte offsets within the file's text, on character boundaries.
     span: Range<usize>,
+}
+
+/// Two places are the same if they are in one file as it was read once.
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.span == other.span && Arc::ptr_eq(&self.file, &other.file)
+    }
 }
 
 impl Place {
@@ -131,9 +155,14 @@ impl Place {
         (files.iter().position(|file| Arc::ptr_eq(file, &self.file)), self.span.start)
     }
 
-    /// Where in its file the place begins, in bytes.
-    pub(super) fn offset(&self) -> usize {
-        self.span.start
+    /// Where in its file the place begins and ends, in bytes.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// What stands there.
+    pub(super) fn text(&self) -> &str {
+        &self.file.text[self.span.clone()]
     }
 
     fn line_start(&self) -> usize {
@@ -141,7 +170,7 @@ impl Place {
     }
 
     fn covers_lines(&self) -> bool {
-        self.file.text[self.span.clone()].contains('\n')
+        self.text().contains('\n')
     }
 }
 
@@ -199,15 +228,18 @@ impl Report {
 }
 
 /// The candidate that `word` was probably meant to be: at most a third of its letters are wrong.
+///
+/// All candidates are in lower case, and `-` in place of `_` is not even counted as a slip.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // The distance costs time and memory in the product of the lengths, and no word of ours is long.
     if word.len() > 128 {
         return None;
     }
+    let word = &word.to_lowercase().replace('-', "_");
     let tolerance = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(word, &candidate.replace('-', "_")), candidate))
         // Of one or two letters nothing is left to recognise once one of them is wrong.
         .filter(|(distance, candidate)| {
             *distance <= tolerance && *distance < candidate.chars().count().min(word.chars().count())
@@ -247,6 +279,7 @@ mod tests {
         assert_eq!(nearest("taregt", ["target", "protocol"]), Some("target"));
         assert_eq!(nearest("address", ["target", "allow"]), None);
         assert_eq!(nearest("no", ["on"]), Some("on"));
+        assert_eq!(nearest("Drain-Timeout", ["drain_timeout"]), Some("drain_timeout"));
         assert_eq!(nearest("x", ["y"]), None);
         assert_eq!(nearest(&"a".repeat(1 << 20), ["a"]), None);
     }

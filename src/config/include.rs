@@ -10,7 +10,8 @@ use glob::Pattern;
 
 use super::{
     diagnostics::Wrong,
-    printable::quoted,
+    printable::{quoted, toml_string},
+    reason,
     section::{Section, Value},
     sources::{self, FileId, Sources, Wildcard},
     units,
@@ -20,7 +21,9 @@ use super::{
 ///
 /// Each file counts once, however many paths lead to it, and the main file, whose identity is `main`, never.
 pub(super) fn follow(include: Value<'_>, main: FileId, sources: &mut Sources) -> bool {
-    let mut reader = Reader { base: folder_of(sources.main()), seen: vec![main], complete: true, sources };
+    let base = folder_of(sources.main());
+    let base_is_implied = sources.main().parent().is_none_or(|folder| folder.as_os_str().is_empty());
+    let mut reader = Reader { base, base_is_implied, seen: vec![main], complete: true, sources };
     for item in include.items().unwrap_or_default() {
         match item.as_str() {
             Some(pattern) if is_wild(pattern) => reader.wildcard(&item, pattern),
@@ -44,6 +47,8 @@ fn is_wild(text: &str) -> bool {
 
 struct Reader<'s> {
     base: PathBuf,
+    /// Whether `base` is the working directory because the main file is named without any: it is not shown then.
+    base_is_implied: bool,
     seen: Vec<FileId>,
     complete: bool,
     sources: &'s mut Sources,
@@ -57,10 +62,12 @@ impl Reader<'_> {
                 let path = self.base.join(path);
                 if let Err(error) = self.file(&path) {
                     let wrong = self.unread(&path, &error);
+                    let all_in_it =
+                        || toml_string(&format!("{}/*.toml", item.as_str().unwrap_or_default().trim_end_matches('/')));
                     item.note(match error.kind() {
-                        io::ErrorKind::NotFound => {
-                            wrong.help("a file that may be missing is named by a pattern, such as \"p2ptun.d/*.toml\"")
-                        }
+                        io::ErrorKind::NotFound => wrong
+                            .help("create it; files that may be missing are named by a pattern: \"p2ptun.d/*.toml\""),
+                        io::ErrorKind::IsADirectory => wrong.help("did you mean all files in it?").instead(all_in_it()),
                         _ => wrong,
                     });
                 }
@@ -94,6 +101,7 @@ impl Reader<'_> {
     }
 
     fn file(&mut self, path: &Path) -> io::Result<()> {
+        let path = if self.base_is_implied { path.strip_prefix(".").unwrap_or(path) } else { path };
         let (file, id) = sources::read(path)?;
         if !self.seen.contains(&id) {
             self.seen.push(id);
@@ -105,7 +113,8 @@ impl Reader<'_> {
     fn unread(&mut self, path: &Path, error: &io::Error) -> Wrong {
         self.complete = false;
         self.sources.unreadable.push((path.to_owned(), error.to_string()));
-        Wrong::new(format!("{} can't be read: {error}", quoted(&path.to_string_lossy())))
+        let shown = if self.base_is_implied { path.strip_prefix(".").unwrap_or(path) } else { path };
+        Wrong::new(format!("{} can't be read: {}", quoted(&shown.to_string_lossy()), reason(error)))
     }
 }
 
@@ -118,12 +127,16 @@ enum Part {
 fn parts(written: &str) -> Result<Vec<Part>, Wrong> {
     let wrong = |why: &str| Wrong::new(format!("{} is no pattern: {why}", quoted(written)));
     if written.contains("**") {
-        return Err(wrong("`**` is not known here").help("`*` stands for any text within one name"));
+        return Err(
+            wrong("`**` is not known here").help("`*` stands for any text within one name: write one for each folder")
+        );
     }
     // An absolute pattern begins with an empty name, which as `/` replaces the base when it is joined.
     let part = |(index, name): (usize, &str)| match name {
         "" if index == 0 => Ok(Part::Literal("/".into())),
-        name if is_wild(name) => Pattern::new(name).map(Part::Wild).map_err(|error| wrong(error.msg)),
+        name if is_wild(name) => Pattern::new(name).map(Part::Wild).map_err(|_| {
+            wrong("a `[` is not closed").help("[a-z] stands for one letter, and [[] for the bracket itself")
+        }),
         name => Ok(Part::Literal(name.into())),
     };
     written.split('/').enumerate().map(part).collect()
@@ -184,15 +197,15 @@ fn is_match(pattern: &Pattern, name: &std::ffi::OsStr) -> bool {
     !name.starts_with('.') && pattern.matches(&name)
 }
 
-/// Notes what belongs into the main file only.
+/// Notes what belongs in the main file only.
 pub(super) fn refuse_settings(included: &mut Section<'_>) {
-    if let Some(include) = included.value("include") {
+    if let Some(include) = included.misplaced("include") {
         let wrong = Wrong::new("an included file can't include others");
         include.note_key(wrong.help("name them in the `include` of the main file"));
     }
     for key in ["watch", "node", "discovery", "nat", "relay_service", "metrics", "log"] {
-        if let Some(setting) = included.value(key) {
-            let wrong = Wrong::new("belongs into the main file");
+        if let Some(setting) = included.misplaced(key) {
+            let wrong = Wrong::new("belongs in the main file");
             setting.note_key(wrong.help("an included file holds peers and tunnels only"));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use libp2p::multiaddr::Protocol;
+use libp2p::{identity::PublicKey, multiaddr::Protocol, multihash::Multihash};
 
 use super::{
     diagnostics::Wrong,
@@ -10,6 +10,8 @@ use super::{
     printable::{quoted, toml_string},
 };
 use crate::spec::{Cidr, Multiaddr, PeerId};
+
+mod malformed;
 
 /// Longer text is no address; to decode it anyway would take time that grows with its square.
 const MAX_ADDRESS_LENGTH: usize = 1024;
@@ -21,14 +23,11 @@ const LIBP2P_KEY: u8 = 0x72;
 /// Reads a peer id, in base58 (`12D3KooW…`, `Qm…`) or as a CID of version 1 (`k51…`, `bafz…`), as the
 /// [peer id specification](https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md) has it.
 pub fn peer_id(text: &str) -> Result<PeerId, Wrong> {
-    let wrong = || {
-        Wrong::new(format!("{} is no peer id", quoted(text)))
-            .help("a peer id looks like 12D3KooW…; `p2ptun id` shows that of a node")
-    };
+    let wrong = || malformed::id(text);
     if text.len() > MAX_PEER_ID_LENGTH {
         return Err(wrong());
     }
-    text.parse().ok().or_else(|| peer_id_in_cid(text)).ok_or_else(wrong)
+    text.parse().ok().or_else(|| peer_id_in_cid(text)).filter(is_of_a_key).ok_or_else(wrong)
 }
 
 fn peer_id_in_cid(text: &str) -> Option<PeerId> {
@@ -39,31 +38,46 @@ fn peer_id_in_cid(text: &str) -> Option<PeerId> {
     }
 }
 
+/// Whether a key could have this id, which holds the key or its SHA-256. The library takes any bytes of a fitting
+/// length, so that some short words are ids; and of the slips within the id of an Ed25519 key half make none.
+fn is_of_a_key(id: &PeerId) -> bool {
+    const IDENTITY: u64 = 0;
+    const SHA2_256: u64 = 0x12;
+    /// How the key begins, as the peer id specification encodes it.
+    const ED25519: [u8; 4] = [8, 1, 0x12, 32];
+    /// No kind of key is shorter.
+    const SHORTEST: usize = 32;
+    let multihash = Multihash::from(*id);
+    let digest = multihash.digest();
+    match multihash.code() {
+        IDENTITY if digest.starts_with(&ED25519) => PublicKey::try_decode_protobuf(digest).is_ok(),
+        IDENTITY => digest.len() >= SHORTEST,
+        SHA2_256 => digest.len() == 32,
+        _ => false,
+    }
+}
+
 /// Reads any multiaddr.
 pub(super) fn parse(text: &str) -> Result<Multiaddr, Wrong> {
-    let wrong = Wrong::new(format!("{} is no multiaddr", quoted(text)));
-    if text.len() > MAX_ADDRESS_LENGTH {
-        return Err(wrong);
-    }
-    text.parse().map_err(|_| wrong.help("a multiaddr looks like /ip4/192.0.2.1/tcp/5460"))
+    let short = Some(text).filter(|text| !text.is_empty() && text.len() <= MAX_ADDRESS_LENGTH);
+    let names_keys =
+        |address: &Multiaddr| address.iter().all(|part| !matches!(part, Protocol::P2p(id) if !is_of_a_key(&id)));
+    short.and_then(|text| text.parse().ok()).filter(names_keys).ok_or_else(|| malformed::address(text))
 }
 
 /// Reads where this node listens: an IP address with `/tcp/<port>` or `/udp/<port>/quic-v1`. Port 0 is any free one.
 pub(super) fn listen_address(text: &str) -> Result<Multiaddr, Wrong> {
     let address = parse(text)?;
+    if let Some(meant) = without_peer(&address) {
+        let wrong = Wrong::new(format!("{} names a peer", quoted(text)));
+        return Err(wrong.help("leave the end out: it is this node that listens").instead(meant));
+    }
     let parts: Vec<_> = address.iter().collect();
     let wrong = || Wrong::new(format!("{} is no address to listen on", quoted(text)));
     match parts.as_slice() {
         [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)]
         | [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1] => Ok(address),
-        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_)] => {
-            let meant = format!("{}/quic-v1", text.trim_end_matches('/'));
-            Err(wrong().help("UDP carries QUIC").instead(toml_string(&meant)))
-        }
-        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::Quic] => {
-            let meant = text.trim_end_matches('/').to_owned() + "-v1";
-            Err(wrong().help("only version 1 of QUIC is spoken").instead(toml_string(&meant)))
-        }
+        [Protocol::Ip4(_) | Protocol::Ip6(_), transport @ ..] => Err(unspoken(wrong(), &address, transport)),
         [Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_), ..] => {
             Err(wrong().help("listen on an IP address; names are for `announce`"))
         }
@@ -71,12 +85,31 @@ pub(super) fn listen_address(text: &str) -> Result<Multiaddr, Wrong> {
     }
 }
 
+/// The TOML value of `address` without the `/p2p/<id>` at its end, if it has one.
+fn without_peer(address: &Multiaddr) -> Option<String> {
+    let mut bare = address.clone();
+    matches!(bare.pop(), Some(Protocol::P2p(_))).then(|| toml_string(&bare.to_string()))
+}
+
+/// What to do about a transport that is not spoken here.
+fn unspoken(wrong: Wrong, address: &Multiaddr, transport: &[Protocol<'_>]) -> Wrong {
+    let text = address.to_string();
+    match transport {
+        [] => wrong.help("add /tcp/<port> or /udp/<port>/quic-v1"),
+        [Protocol::Udp(_)] => wrong.help("UDP carries QUIC").instead(toml_string(&format!("{text}/quic-v1"))),
+        [Protocol::Udp(_), Protocol::Quic] => {
+            wrong.help("only version 1 of QUIC is spoken").instead(toml_string(&format!("{text}-v1")))
+        }
+        _ => wrong.help("the transports are /tcp/<port> and /udp/<port>/quic-v1"),
+    }
+}
+
 /// Reads an address under which others are to find this node: as a listen address, names and ports but 0 allowed.
 pub(super) fn announced_address(text: &str) -> Result<Multiaddr, Wrong> {
     let address = parse(text)?;
-    if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+    if let Some(meant) = without_peer(&address).filter(|_| !address.iter().any(|part| part == Protocol::P2pCircuit)) {
         let wrong = Wrong::new(format!("{} names a peer", quoted(text)));
-        return Err(wrong.help("leave out /p2p/…: the id of this node is added by itself"));
+        return Err(wrong.help("the id of this node is added by itself").instead(meant));
     }
     check_dialable(text, &address)?;
     Ok(address)
@@ -106,10 +139,15 @@ pub fn peer_address(text: &str) -> Result<(Multiaddr, Option<PeerId>), Wrong> {
 pub(super) fn full_address(text: &str) -> Result<Multiaddr, Wrong> {
     match peer_address(text)? {
         (address, Some(id)) if !address.is_empty() => Ok(address.with(Protocol::P2p(id))),
-        (_, Some(_)) => Err(Wrong::new(format!("{} has an id and no address", quoted(text)))),
-        (_, None) => {
-            Err(Wrong::new(format!("{} does not say whose address it is", quoted(text)))
-                .help("end it in /p2p/<peer id>"))
+        (_, Some(_)) => Err(Wrong::new(format!("{} has an id and no address", quoted(text)))
+            .help("write an address before it, as in /ip4/192.0.2.1/tcp/4001/p2p/<peer id>")),
+        (address, None) => {
+            let wrong = Wrong::new(format!("{} does not say whose address it is", quoted(text)));
+            Err(if address.iter().any(|part| part == Protocol::P2pCircuit) {
+                wrong.help("it leads through a relay: end it in /p2p/<peer id>, or leave out /p2p-circuit for the relay itself")
+            } else {
+                wrong.help("end it in /p2p/<peer id>")
+            })
         }
     }
 }
@@ -127,22 +165,31 @@ fn check_dialable(text: &str, address: &Multiaddr) -> Result<(), Wrong> {
             return Ok(());
         }
         [host, transport @ ..] => (host, transport),
-        [] => return Err(wrong("has no address of the relay")),
+        [] => {
+            let help = "write it before /p2p-circuit: /ip4/…/tcp/…/p2p/<relay>/p2p-circuit";
+            return Err(wrong("has no address of the relay").help(help));
+        }
     };
     match host {
         Protocol::Ip4(_) | Protocol::Ip6(_) => {}
         Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => {
             host_name(name)?;
         }
-        _ => return Err(wrong("does not begin with an IP address or a name")),
+        _ => {
+            let help = "it begins with /ip4/, /ip6/, /dns/, /dns4/, /dns6/ or /dnsaddr/";
+            return Err(wrong("does not begin with an IP address or a name").help(help));
+        }
     }
     match transport {
         [Protocol::Tcp(0)] | [Protocol::Udp(0), Protocol::QuicV1] => {
-            Err(wrong("has port 0, at which nothing can be reached"))
+            Err(wrong("has port 0, at which nothing can be reached").help("write the port that is listened on"))
         }
         [Protocol::Tcp(_)] | [Protocol::Udp(_), Protocol::QuicV1] => Ok(()),
-        _ => Err(wrong("uses a transport that is not spoken here")
+        [] => Err(unspoken(wrong("has no port"), address, transport)),
+        // What stands behind a relay's address is not repeated in a suggestion.
+        _ if own.len() != parts.len() => Err(wrong("uses a transport that is not spoken here")
             .help("the transports are /tcp/<port> and /udp/<port>/quic-v1")),
+        _ => Err(unspoken(wrong("uses a transport that is not spoken here"), address, transport)),
     }
 }
 
@@ -168,25 +215,40 @@ impl Network {
 ///
 /// Bits of the address past the prefix are cleared.
 pub(super) fn cidr(text: &str) -> Result<Cidr, Wrong> {
-    let wrong =
-        || Wrong::new(format!("{} is no block of addresses", quoted(text))).help("write it as in \"10.0.0.0/8\"");
+    let wrong = || Wrong::new(format!("{} is no block of IP addresses", quoted(text)));
+    let example = || wrong().help("write an address and the length of its prefix, as in \"10.0.0.0/8\"");
     let (address, prefix) = if text.starts_with('/') {
         let parsed = parse(text)?;
         let parts: Vec<_> = parsed.iter().collect();
         match parts.as_slice() {
             [Protocol::Ip4(ip), Protocol::Ipcidr(prefix)] => (IpAddr::from(*ip), *prefix),
             [Protocol::Ip6(ip), Protocol::Ipcidr(prefix)] => (IpAddr::from(*ip), *prefix),
-            _ => return Err(wrong()),
+            _ => return Err(example()),
         }
     } else if let Ok(ip) = text.parse::<IpAddr>() {
-        let one = if ip.is_ipv4() { 32 } else { 128 };
-        let help = "a block has a prefix length";
-        return Err(wrong().help(help).instead(toml_string(&format!("{ip}/{one}"))));
+        let help = "it lacks the length of its prefix; a single address has all its bits";
+        return Err(wrong().help(help).instead(toml_string(&format!("{ip}/{}", bits(ip)))));
     } else {
-        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        (address.parse().map_err(|_| wrong())?, prefix.parse().map_err(|_| wrong())?)
+        let (address, prefix) = text.split_once('/').ok_or_else(example)?;
+        let address = address.parse().map_err(|_| example())?;
+        if let Some(prefix) = prefix.parse::<Ipv4Addr>().ok().and_then(prefix_of_mask) {
+            let help = "the prefix is written by its length";
+            return Err(wrong().help(help).instead(toml_string(&format!("{address}/{prefix}"))));
+        }
+        (address, prefix.parse().map_err(|_| example())?)
     };
-    masked(address, prefix).ok_or_else(wrong)
+    let too_long = || wrong().help(format!("the length of this prefix is at most {}", bits(address)));
+    masked(address, prefix).ok_or_else(too_long)
+}
+
+fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The length of the prefix that a netmask such as 255.255.0.0 stands for.
+fn prefix_of_mask(mask: Ipv4Addr) -> Option<u32> {
+    let ones = mask.to_bits().leading_ones();
+    (ones + mask.to_bits().trailing_zeros() == 32).then_some(ones)
 }
 
 fn masked(address: IpAddr, prefix: u8) -> Option<Cidr> {
@@ -207,7 +269,7 @@ fn masked(address: IpAddr, prefix: u8) -> Option<Cidr> {
 mod tests {
     use super::*;
 
-    const ID: &str = "12D3KooWRBhwfeP2Y4TCx1SM6s9rUoHhR5STiGwxBhgFRcw3UERE";
+    const ID: &str = "12D3KooWJpUikX2teHCrRgFNaZHTyG3nrPNdpa7ANSqMEYpW9zqi";
 
     #[test]
     fn a_peer_id_is_read_in_base58_and_as_a_cid() {
@@ -226,7 +288,9 @@ mod tests {
         let content =
             multibase::encode(multibase::Base::Base32Lower, [&[1, 0x55, 0x12, 32], [7; 32].as_slice()].concat());
         let long = "1".repeat(1 << 20);
-        for text in ["", "home", &ID[..ID.len() - 1], "12D3KooW…", &content, &long] {
+        // The library takes the last two, which are no more than words of a fitting length, and a key off the curve.
+        assert!(peer_id("12D3KooWRBhwfeP2Y4TCx1SM6s9rUoHhR5STiGwxBhgFRcw3UERE").is_err());
+        for text in ["", "home", &ID[..ID.len() - 1], "12D3KooW…", &content, &long, "12D3KooWhome", "1f"] {
             assert!(peer_id(text).is_err(), "{}", quoted(text));
         }
     }
@@ -283,6 +347,9 @@ mod tests {
         for text in ["", "10.0.0.0/33", "::/129", "10.0.0.0/", "a/8", "/ip4/10.0.0.0/tcp/1"] {
             assert!(cidr(text).is_err(), "{text}");
         }
-        assert_eq!(cidr("10.0.0.1").unwrap_err().instead.as_deref(), Some("\"10.0.0.1/32\""));
+        let meant = |text| cidr(text).unwrap_err().instead;
+        assert_eq!(meant("10.0.0.1").as_deref(), Some("\"10.0.0.1/32\""));
+        assert_eq!(meant("10.0.0.0/255.255.0.0").as_deref(), Some("\"10.0.0.0/16\""));
+        assert_eq!(meant("10.0.0.0/255.0.255.0"), None);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     printable::{quoted, toml_string},
     section::{Name, Section},
 };
-use crate::spec::{Multiaddr, Peer, PeerId, PeerName, PeerRef};
+use crate::spec::{InvalidName, Multiaddr, Peer, PeerId, PeerName, PeerRef};
 
 /// Every peer that the files declare.
 pub(super) struct PeerBook {
@@ -36,7 +36,8 @@ impl PeerBook {
             let peer = self.peer(&name, section, network);
             if let Some(first) = self.declared.get(&name.text) {
                 let title = format!("peer {} is declared twice", quoted(&name.text));
-                report.note(Problem::error(name.place, title).and(first.place.clone(), "first declared here"));
+                let problem = Problem::error(name.place, title).and(first.place.clone(), "first declared here");
+                report.note(problem.help("remove one of the two, or give it another name"));
             } else {
                 self.warn_of_second_name(&name, &peer, section);
                 self.declared.insert(name.text, Declared { place: name.place, peer });
@@ -45,7 +46,8 @@ impl PeerBook {
     }
 
     fn peer(&self, name: &Name, section: &mut Section<'_>, network: Network) -> Option<(PeerName, Peer)> {
-        let id = section.required("id", "the peer shows its id with `p2ptun id` or `ipfs id`");
+        let help = "write `id = \"12D3KooW…\"`; the peer shows its own with `p2ptun id` or `ipfs id`";
+        let id = section.required("id", help);
         let id = id.and_then(|id| id.text(multiaddress::peer_id));
         let addresses = section.list("addresses", |text| {
             let address = address_of(text, id)?;
@@ -53,9 +55,11 @@ impl PeerBook {
             Ok(address)
         });
         let name = name.check(section, |text| match text {
-            "anyone" => Err(Wrong::new("`anyone` stands for every peer, and can't be the name of one")),
-            _ if multiaddress::peer_id(text).is_ok() => Err(Wrong::new("a peer id can't be the name of a peer")),
-            _ => PeerName::try_from(text).map_err(|error| Wrong::new(error.to_string())),
+            "anyone" => Err(Wrong::new("`anyone` stands for every peer, and can't be the name of one")
+                .help("give the peer another name")),
+            _ if multiaddress::peer_id(text).is_ok() => Err(Wrong::new("a peer id can't be the name of a peer")
+                .help("give the peer a name of your own, as in [peers.home]; the id stands below it")),
+            _ => PeerName::try_from(text).map_err(|_| no_name(text)),
         });
         Some((name?, Peer { id: id?, addresses: addresses.unwrap_or_default() }))
     }
@@ -68,7 +72,7 @@ impl PeerBook {
             section.report().note(
                 Problem::warning(name.place.clone(), title)
                     .and(first.place.clone(), "the same peer")
-                    .help("status shows one of the two names"),
+                    .help("keep one of the two: status can show only one"),
             );
         }
     }
@@ -81,9 +85,12 @@ impl PeerBook {
         if let Ok(id) = multiaddress::peer_id(text) {
             return Ok(Some(id));
         }
+        if text.is_empty() {
+            return Err(Wrong::new("the name is empty").help("write the name of a peer, or its id"));
+        }
         if text == "anyone" {
             return Err(
-                Wrong::new("\"anyone\" stands by itself, not among peers").help("write \"anyone\" without brackets")
+                Wrong::new("\"anyone\" is no peer, and can't stand here").help("write the name of a peer, or its id")
             );
         }
         if let (true, Ok((_, Some(id)))) = (text.starts_with('/'), multiaddress::peer_address(text)) {
@@ -94,11 +101,31 @@ impl PeerBook {
             return Ok(None);
         }
         let wrong = Wrong::new(format!("unknown peer {}", quoted(text)));
-        Err(match nearest(text, self.declared.keys().map(String::as_str)) {
-            Some(name) => wrong.help(format!("did you mean `{name}`?")).instead(toml_string(name)),
-            None if text.len() > 40 => wrong.help("it is neither the name of a [peers.*] table nor a whole peer id"),
-            None => wrong.help("declare it in a table [peers.NAME], or write its id"),
+        if let Some(name) = nearest(text, self.declared.keys().map(String::as_str)) {
+            return Err(wrong.help(format!("did you mean `{name}`?")).instead(toml_string(name)));
+        }
+        Err(match PeerName::try_from(text) {
+            // What is wrong with it as an id.
+            _ if text.len() > 40 => multiaddress::peer_id(text).err().unwrap_or(wrong),
+            Ok(name) => {
+                wrong.help(format!("declare it, in a table [peers.{name}] that has its id, or write the id here"))
+            }
+            Err(_) if text.contains(['.', ':']) => {
+                wrong.help("a peer is known by its id, and its host belongs in `addresses` of its table [peers.NAME]")
+            }
+            Err(_) => wrong.help("write the name of a [peers.NAME] table, or a peer id"),
         })
+    }
+
+    /// What was probably meant by one word in place of a list of peers, as a TOML value.
+    pub(super) fn list_for(&self, text: &str) -> Option<String> {
+        if means_anyone(text) {
+            return Some("\"anyone\"".into());
+        }
+        match self.resolve(text) {
+            Ok(_) => Some(format!("[{}]", toml_string(text))),
+            Err(Wrong { instead, .. }) => instead.map(|meant| format!("[{meant}]")),
+        }
     }
 
     /// The peer that a list names, by name or id.
@@ -115,7 +142,8 @@ impl PeerBook {
         let (address, id) = multiaddress::peer_address(text)?;
         network.permits(&address)?;
         let id = id.ok_or_else(|| {
-            Wrong::new(format!("{} does not say which peer it leads to", quoted(text))).help("end it in /p2p/<peer id>")
+            Wrong::new(format!("{} does not say which peer it leads to", quoted(text)))
+                .help("end it in /p2p/<peer id>: a tunnel leads to a peer, wherever that is")
         })?;
         let addresses = if address.is_empty() { Vec::new() } else { vec![address] };
         Ok(Some(PeerRef { written: text.to_owned(), id, addresses }))
@@ -124,6 +152,26 @@ impl PeerBook {
     pub(super) fn into_peers(self) -> BTreeMap<PeerName, Peer> {
         self.declared.into_values().filter_map(|declared| declared.peer).collect()
     }
+}
+
+/// Whether `text`, which is no name, was written for `anyone`.
+pub(super) fn means_anyone(text: &str) -> bool {
+    let word = text.to_lowercase();
+    ["*", "all", "any", "everyone", "everybody", "anybody"].contains(&word.as_str())
+        || nearest(&word, ["anyone"]).is_some()
+}
+
+/// What is wrong with a name, and what it could be instead.
+pub(super) fn no_name(text: &str) -> Wrong {
+    let wrong = Wrong::new(match text.chars().count() {
+        0 => "the name is empty".to_owned(),
+        1..=63 => format!("{} is no name", quoted(text)),
+        length => format!("the name has {length} characters"),
+    });
+    let meant = text.trim().to_lowercase().replace([' ', '.', '/'], "-");
+    let wrong = wrong.help(InvalidName.to_string());
+    // In a header a name that is one needs no quotes.
+    if PeerName::try_from(meant.as_str()).is_ok() { wrong.instead(meant) } else { wrong }
 }
 
 /// Reads an address of the peer `id`, which may name it once more at its end.
@@ -135,7 +183,8 @@ fn address_of(text: &str, id: Option<PeerId>) -> Result<Multiaddr, Wrong> {
         }
         (Some(other), Some(id)) if other != id => {
             let help = "remove /p2p/… from its end if the address is right";
-            Err(Wrong::new(format!("{} is an address of another peer", quoted(text))).help(help))
+            let meant = toml_string(&address.to_string());
+            Err(Wrong::new(format!("{} is an address of another peer", quoted(text))).help(help).instead(meant))
         }
         _ => Ok(address),
     }

@@ -25,14 +25,26 @@ pub(super) fn same_length(text: &str) -> Cow<'_, str> {
     text.chars().map(stand_in).collect()
 }
 
-/// `text` between back-ticks, shortened when it is long.
+/// `text` between back-ticks, its middle left out when it is long: addresses and ids differ at their ends.
 pub(super) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let text = printable(text);
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("`{}…`", &text[..end]),
-        None => format!("`{text}`"),
+    const SHOWN: usize = 64;
+    const AT_THE_END: usize = 20;
+    if text.is_empty() {
+        return "the empty text".into();
     }
+    let text = printable(text);
+    let length = text.chars().count();
+    if length <= SHOWN {
+        return format!("`{text}`");
+    }
+    let offset = |number: usize| text.char_indices().nth(number).map_or(text.len(), |(offset, _)| offset);
+    format!("`{}…{}`", &text[..offset(SHOWN - AT_THE_END)], &text[offset(length - AT_THE_END)..])
+}
+
+/// `name` as a key of a TOML table.
+pub(super) fn toml_key(name: &str) -> String {
+    let is_bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !name.is_empty() && name.bytes().all(is_bare) { name.to_owned() } else { toml_string(name) }
 }
 
 /// `text` as a TOML string, harmful characters written as TOML's escapes.
@@ -44,6 +56,7 @@ pub(super) fn toml_string(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
+            c if is_harmful(c) && u32::from(c) < 0x1_0000 => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
             c if is_harmful(c) => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
             c => quoted.push(c),
         }
@@ -59,6 +72,14 @@ mod tests {
     fn nothing_harmful_is_left_in_printable_text() {
         assert_eq!(printable("a\u{1b}[2Jb\n\u{9b}c\u{202e}"), "a\\u{1b}[2Jb\\n\\u{9b}c\\u{202e}");
         assert_eq!(printable("straße"), "straße");
+    }
+
+    #[test]
+    fn of_long_text_the_ends_are_shown() {
+        let long = format!("begin{}end", "ä".repeat(1000));
+        let shown = quoted(&long);
+        assert!(shown.starts_with("`begin") && shown.ends_with("end`") && shown.chars().count() == 67, "{shown}");
+        assert_eq!(quoted(&"x".repeat(64)).len(), 66);
     }
 
     #[test]

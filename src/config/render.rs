@@ -1,5 +1,7 @@
 //! Showing problems to people.
 
+use std::ops::Range;
+
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
 use super::{
@@ -8,11 +10,21 @@ use super::{
     printable_path,
 };
 
+/// The columns that a rendered problem may take where nobody says how many there are.
+pub const DEFAULT_WIDTH: usize = 140;
+
+/// Less leaves no room for what a problem is about.
+const MIN_WIDTH: usize = 40;
+
+/// Stands at the end of a line that goes on.
+const CUT: &str = "...";
+
 impl Problem {
     /// The problem with its line of text and the help that there is; several lines, the last one ended.
     ///
-    /// With `colour` the text holds ANSI escapes of our own. Those in the file are shown, never passed on.
-    pub fn render(&self, colour: bool) -> String {
+    /// With `colour` the text holds ANSI escapes of our own. Those in the file are shown, never passed on. A line of
+    /// the file that has no room within `width` columns is cut around what is wrong in it.
+    pub fn render(&self, colour: bool, width: usize) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -21,9 +33,10 @@ impl Problem {
             .chain(self.others.iter().map(|label| (AnnotationKind::Context, label)))
             .map(|(kind, label)| annotated(kind, label));
         let mut report = vec![level.primary_title(&self.title).elements(snippets)];
-        report.extend(self.help.as_ref().map(helpful));
+        let width = width.max(MIN_WIDTH);
+        report.extend(self.helps.iter().map(|help| helpful(help, width)));
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&report) + "\n"
+        renderer.term_width(width).render(&report) + "\n"
     }
 
     /// One line, `file:line:column: error: what`, fit for a log or systemd's `STATUS=`.
@@ -60,15 +73,32 @@ fn annotated(kind: AnnotationKind, label: &Label) -> Snippet<'static, Annotation
     snippet(&label.place, line).annotation(kind.span(span).label(text))
 }
 
-fn helpful(help: &Help) -> Group<'static> {
+fn helpful(help: &Help, width: usize) -> Group<'static> {
     let title = Level::HELP.secondary_title(help.text.clone());
     match &help.edit {
         None => Group::with_title(title),
         Some((place, instead)) => {
             let (line, span) = place.on_its_line();
-            title.element(snippet(place, line).patch(Patch::new(span, same_length(instead).into_owned())))
+            let (line, span) = cut(line, span, width.saturating_sub(instead.len()));
+            title.element(snippet(place, &line).patch(Patch::new(span, same_length(instead).into_owned())))
         }
     }
+}
+
+/// As much of `line` as has room in `width` columns, with `span` in it; the renderer cuts no line with an edit.
+fn cut(line: &str, span: Range<usize>, width: usize) -> (String, Range<usize>) {
+    // The number of the line and its sign stand to the left.
+    let room = width.saturating_sub(10);
+    if line.len() <= room {
+        return (line.to_owned(), span);
+    }
+    let margin = room.saturating_sub(span.len()) / 2;
+    let start = line.floor_char_boundary(span.start.saturating_sub(margin));
+    let end = line.ceil_char_boundary((span.end + margin).min(line.len()));
+    let before = if start == 0 { "" } else { CUT };
+    let after = if end == line.len() { "" } else { CUT };
+    let moved = |offset: usize| offset - start + before.len();
+    (format!("{before}{}{after}", &line[start..end]), moved(span.start)..moved(span.end))
 }
 
 fn snippet<M: Clone>(place: &Place, line: &str) -> Snippet<'static, M> {
@@ -103,7 +133,7 @@ mod tests {
             "  |   +",
             "",
         ];
-        assert_eq!(problem.render(false), shown.join("\n"));
+        assert_eq!(problem.render(false, DEFAULT_WIDTH), shown.join("\n"));
         assert_eq!(problem.short(), "p.toml:2:1: error: unknown key `alow`");
     }
 
@@ -124,7 +154,7 @@ mod tests {
             "  | --- first here",
             "",
         ];
-        assert_eq!(problem.render(false), shown.join("\n"));
+        assert_eq!(problem.render(false, DEFAULT_WIDTH), shown.join("\n"));
         assert_eq!(problem.short(), "p.toml:7:1: error: taken twice (p.toml:1:1)");
     }
 
@@ -133,16 +163,27 @@ mod tests {
         let text = "key = \"\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{2028}\"";
         let problem =
             Problem::error(place(text, 6..text.len()), text).label(text).help(text).and(place(text, 0..1), text);
-        let shown = problem.render(false) + &problem.short();
+        let shown = problem.render(false, DEFAULT_WIDTH) + &problem.short();
         let harmful: Vec<char> = shown.chars().filter(|c| c.is_control() && *c != '\n').collect();
         assert!(harmful.is_empty(), "{harmful:?} in {shown}");
         assert!(!shown.contains(['\u{202e}', '\u{2028}']), "{shown}");
     }
 
     #[test]
+    fn a_long_line_is_cut_around_its_edit() {
+        let text = format!("allow = [{}\"hoem\", {}]", "\"öffice\", ".repeat(50), "\"office\", ".repeat(50));
+        let at = text.find("\"hoem").unwrap();
+        let at = || place(&text, at..at + 6);
+        let shown = Problem::error(at(), "unknown").suggest("did you mean this?", at(), "\"home\"").render(false, 80);
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        assert_eq!(shown.matches("\"hoem\"").count(), 2, "{shown}");
+        assert_eq!(shown.matches("\"home\"").count(), 1, "{shown}");
+    }
+
+    #[test]
     fn colour_is_only_there_when_asked_for() {
         let problem = Problem::error(place("a", 0..1), "b");
-        assert!(problem.render(true).contains('\u{1b}'));
-        assert!(!problem.render(false).contains('\u{1b}'));
+        assert!(problem.render(true, DEFAULT_WIDTH).contains('\u{1b}'));
+        assert!(!problem.render(false, DEFAULT_WIDTH).contains('\u{1b}'));
     }
 }

@@ -3,18 +3,26 @@
 //! Whoever reads a table asks for every key that it may hold; what nobody asked for is unknown. So the keys that are
 //! read, the keys that are accepted and the keys that a "did you mean" knows are one and the same list.
 
-use std::{ops::Range, ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 use super::{
     diagnostics::{Place, Problem, Report, Wrong, nearest},
-    printable::{quoted, toml_string},
+    habits,
+    printable::{quoted, toml_key},
     sources::File,
 };
+
+mod value;
+
+pub(super) use value::Value;
 
 #[cfg(test)]
 thread_local! {
@@ -27,6 +35,8 @@ thread_local! {
 pub(super) struct Section<'s> {
     report: &'s Report,
     file: &'s Arc<File>,
+    /// What kind of table it is, `listen`; empty for the file itself.
+    kind: &'static str,
     /// As the file writes it, `[listen.ssh]`; empty for the file itself.
     title: String,
     header: Range<usize>,
@@ -38,29 +48,71 @@ pub(super) struct Section<'s> {
 impl<'s> Section<'s> {
     /// The top level of a file. Whoever opens it reads it, then closes it.
     pub(super) fn open(report: &'s Report, file: &'s Arc<File>, entries: DeTable<'s>) -> Self {
-        Section { report, file, title: String::new(), header: 0..0, entries, asked: Vec::new(), missing: Vec::new() }
+        let (kind, title) = ("", String::new());
+        Section { report, file, kind, title, header: 0..0, entries, asked: Vec::new(), missing: Vec::new() }
     }
 
     /// Ends the reading: notes every key that nobody asked for, and every required one that was not there.
     pub(super) fn close(mut self) {
         #[cfg(test)]
         ASKED.with_borrow_mut(|all| all.entry(self.title.clone()).or_default().extend(&self.asked));
-        for (key, _) in std::mem::take(&mut self.entries) {
-            let place = Place::new(self.file, key.span());
-            let name = key.get_ref();
-            let problem = Problem::error(place.clone(), self.say(format!("unknown key {}", quoted(name))));
-            let meant = nearest(name, self.asked.iter().copied());
-            // A required key that is only misspelt is one problem, not two.
-            self.missing.retain(|(missing, _)| Some(*missing) != meant);
-            self.report.note(match meant {
-                Some(meant) => problem.suggest(format!("did you mean `{meant}`?"), place, meant),
-                None => problem.help(format!("the keys here are {}", list_of(&self.asked))),
-            });
+        self.asked.sort_unstable();
+        for (key, value) in std::mem::take(&mut self.entries) {
+            let problem = self.unknown(&key, value.get_ref());
+            self.report.note(problem);
         }
-        for (key, help) in &self.missing {
-            let title = self.say(format!("`{key}` is missing"));
-            self.report.note(Problem::error(self.place(), title).help(help));
+        let Some((first, others)) = self.missing.split_first() else { return };
+        let verb = if others.is_empty() { "is" } else { "are" };
+        let keys: Vec<_> = self.missing.iter().map(|(key, _)| *key).collect();
+        let title = self.say(format!("{} {verb} missing", list_of(&keys, " and ")));
+        let problem = Problem::error(self.place(), title).help(&first.1);
+        self.report.note(others.iter().fold(problem, |problem, (_, help)| problem.help(help)));
+    }
+
+    /// What is to be said of a key that nobody asked for.
+    fn unknown(&mut self, key: &Spanned<DeString<'_>>, value: &DeValue<'_>) -> Problem {
+        let place = Place::new(self.file, key.span());
+        let name: &str = key.get_ref();
+        let is_table = matches!(value, DeValue::Table(_));
+        let what = if is_table { "table" } else { "key" };
+        let problem = Problem::error(place.clone(), self.say(format!("unknown {what} {}", quoted(name))));
+        if is_table && self.is_named() {
+            // Everything that is asked for stands in there.
+            self.missing.clear();
+            return self.with_dot(problem, key);
         }
+        let habit = habits::meant(self.kind, name, matches!(value, DeValue::Array(_)));
+        // What a habit leads to must be read here: an included file has no settings.
+        let habit = habit.filter(|meant| meant.key.is_empty() || self.asked.contains(&meant.key));
+        let near = || nearest(name, self.asked.iter().copied());
+        let (meant, help) = match habit {
+            Some(habits::Meant { key, help }) => (Some(key), help),
+            None => (near(), None),
+        };
+        // A required key that only has another name is one problem, not two.
+        self.missing.retain(|(missing, _)| Some(*missing) != meant);
+        match (meant, help) {
+            (_, Some(help)) => problem.help(help),
+            (Some(meant), None) => problem.suggest(format!("did you mean `{meant}`?"), place, meant),
+            (None, None) => problem.help(format!("known here are {}", list_of(&self.asked, " and "))),
+        }
+    }
+
+    /// A table within a tunnel, which no tunnel has: the dot was meant as a part of the name.
+    fn with_dot(&self, problem: Problem, key: &Spanned<DeString<'_>>) -> Problem {
+        let help = "a name holds no dot";
+        let between = self.header.end..key.span().start;
+        if self.file.text.get(between).is_some_and(|text| text.trim() == ".") {
+            let name = Place::new(self.file, self.header.start..key.span().end);
+            let meant = name.text().replace(['.', ' ', '\t'], "-");
+            return problem.suggest(help, name, meant);
+        }
+        problem.help(help)
+    }
+
+    /// Whether it is one of many of its kind, `[listen.ssh]` and not `[node]`.
+    fn is_named(&self) -> bool {
+        !self.title.is_empty() && self.title.len() > self.kind.len() + 2
     }
 
     /// The value of `key`, if the table has it.
@@ -104,15 +156,34 @@ impl<'s> Section<'s> {
 
     /// Reads the table at `key`, if there is one.
     pub(super) fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'s>) -> T) -> Option<T> {
-        self.value(key)?.table(format!("[{key}]"), read)
+        self.value(key)?.table(key, format!("[{key}]"), read)
+    }
+
+    /// Takes `key` out, though it can't stand in a table of this kind.
+    pub(super) fn misplaced(&mut self, key: &str) -> Option<Value<'s>> {
+        let (name, value) = self.entries.remove_entry(key)?;
+        Some(Value::new(self, name, value))
     }
 
     /// Reads each of the tables `[key.NAME]`; `read` is handed the name with its place.
     pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(Name, &mut Section<'s>)) {
         let Some(value) = self.value(key) else { return };
-        for (name, table) in value.entries().unwrap_or_default() {
-            let title = format!("[{key}.{}]", name.text);
-            table.table(title, |section| read(name, section));
+        if value.is_list() {
+            let help = format!("each of them has a name, and single brackets: [{key}.NAME]");
+            return value.note(Wrong::new("expected tables with names, found a list").help(help));
+        }
+        let mut nameless = false;
+        for (mut name, table) in value.entries().unwrap_or_default() {
+            let title = format!("[{key}.{}]", toml_key(&name.text));
+            if table.is_table() {
+                name.subject.clone_from(&title);
+                table.table(key, title, |section| read(name, section));
+            } else if !std::mem::replace(&mut nameless, true) {
+                // Where one key stands outside of a tunnel, so do those beside it, and for the same reason.
+                let message = format!("[{key}] holds tables only, and `{}` is {}", name.text, table.found());
+                let help = format!("each of them has a name: begin it with the line [{key}.NAME]");
+                self.report.note(Problem::error(name.place, message).help(help));
+            }
         }
     }
 
@@ -135,198 +206,32 @@ impl<'s> Section<'s> {
     }
 }
 
-fn list_of(keys: &[&str]) -> String {
+/// Keys in words: `a`, `b` and `c`.
+fn list_of(keys: &[&str], last: &str) -> String {
     let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-    keys.join(", ")
+    match keys.split_last() {
+        Some((end, rest)) if !rest.is_empty() => format!("{}{last}{end}", rest.join(", ")),
+        _ => keys.concat(),
+    }
 }
 
-/// The name of a `[kind.NAME]` table.
+/// The name of a `[kind.NAME]` table, or another key that the file chooses.
 pub(super) struct Name {
     pub(super) text: String,
     pub(super) place: Place,
+    /// For messages: `[listen.ssh]`.
+    subject: String,
 }
 
 impl Name {
-    /// What `parse` makes of the name of `section`. `None` where it is wrong, which is noted.
+    /// What `parse` makes of the name. `None` where it is wrong, which is noted.
     pub(super) fn check<T>(&self, section: &Section<'_>, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
         let wrong = match parse(&self.text) {
             Ok(name) => return Some(name),
             Err(wrong) => wrong,
         };
-        let problem = Problem::error(self.place.clone(), section.say(wrong.message));
-        section.report.note(match wrong.help {
-            Some(help) => problem.help(help),
-            None => problem,
-        });
+        let problem = Problem::error(self.place.clone(), format!("{}: {}", self.subject, wrong.message));
+        section.report.note(problem.advise(self.place.clone(), wrong));
         None
-    }
-}
-
-/// A value that is being read, and the key that it belongs to.
-pub(super) struct Value<'s> {
-    report: &'s Report,
-    file: &'s Arc<File>,
-    /// For messages: `[listen.ssh] target`.
-    subject: String,
-    key: Range<usize>,
-    value: Spanned<DeValue<'s>>,
-}
-
-impl<'s> Value<'s> {
-    fn new(section: &Section<'s>, key: Spanned<impl AsRef<str>>, value: Spanned<DeValue<'s>>) -> Self {
-        let name = key.get_ref().as_ref();
-        let subject = if section.title.is_empty() { name.to_owned() } else { format!("{} {name}", section.title) };
-        Self { report: section.report, file: section.file, subject, key: key.span(), value }
-    }
-
-    pub(super) fn place(&self) -> Place {
-        Place::new(self.file, self.value.span())
-    }
-
-    /// The value if it is a string.
-    pub(super) fn as_str(&self) -> Option<&str> {
-        self.value.get_ref().as_str()
-    }
-
-    pub(super) fn text<T>(&self, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
-        if let Some(text) = self.as_str() {
-            return match parse(text) {
-                Ok(value) => Some(value),
-                Err(wrong) => self.fail(wrong),
-            };
-        }
-        let mistyped = self.mistyped("a string");
-        // A number may lack no more than its quotes, or it lacks what the parser would have said of it in quotes.
-        self.fail(match self.as_written().filter(|_| self.value.get_ref().as_bool().is_none()) {
-            None => mistyped,
-            Some(bare) => match parse(bare) {
-                Ok(_) => mistyped.help("it needs quotes").instead(toml_string(bare)),
-                Err(wrong) => Wrong { message: mistyped.message, ..wrong },
-            },
-        })
-    }
-
-    pub(super) fn flag(&self) -> Option<bool> {
-        let flag = self.value.get_ref().as_bool();
-        if flag.is_none() {
-            let wrong = self.mistyped("true or false");
-            self.note(match self.as_str() {
-                Some(text @ ("true" | "false")) => wrong.help("without quotes").instead(text),
-                _ => wrong,
-            });
-        }
-        flag
-    }
-
-    pub(super) fn number(&self, bounds: RangeInclusive<u32>) -> Option<u32> {
-        let Some(integer) = self.value.get_ref().as_integer() else {
-            let wrong = self.mistyped("a whole number");
-            let quoted = self.as_str().filter(|text| text.parse::<u32>().is_ok());
-            return self.fail(match quoted {
-                Some(text) => wrong.help("without quotes").instead(text),
-                None => wrong,
-            });
-        };
-        let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
-        match number.filter(|number| bounds.contains(number)) {
-            Some(number) => Some(number),
-            None => self.fail(Wrong::new(format!("must lie between {} and {}", bounds.start(), bounds.end()))),
-        }
-    }
-
-    /// A whole number that is not negative, whatever its size.
-    pub(super) fn as_u64(&self) -> Option<u64> {
-        let integer = self.value.get_ref().as_integer()?;
-        u64::from_str_radix(integer.as_str(), integer.radix()).ok()
-    }
-
-    /// The items, if the value is a list.
-    pub(super) fn items(self) -> Option<Vec<Value<'s>>> {
-        if !matches!(self.value.get_ref(), DeValue::Array(_)) {
-            let wrong = self.mistyped("a list");
-            return self.fail(match self.as_written().filter(|_| self.as_str().is_some()) {
-                Some(one) => wrong.help("a list stands in brackets").instead(format!("[{one}]")),
-                None => wrong,
-            });
-        }
-        let Value { report, file, subject, key, value } = self;
-        let DeValue::Array(array) = value.into_inner() else { return None };
-        let item = |value| Value { report, file, subject: subject.clone(), key: key.clone(), value };
-        Some(array.into_iter().map(item).collect())
-    }
-
-    pub(super) fn table<T>(self, title: String, read: impl FnOnce(&mut Section<'s>) -> T) -> Option<T> {
-        let (report, file, header) = (self.report, self.file, self.key.clone());
-        let mut section = Section { title, header, ..Section::open(report, file, self.into_table()?) };
-        let outcome = read(&mut section);
-        section.close();
-        Some(outcome)
-    }
-
-    /// The entries of a table whose keys are not known beforehand.
-    pub(super) fn entries(self) -> Option<Vec<(Name, Value<'s>)>> {
-        let (report, file, subject) = (self.report, self.file, self.subject.clone());
-        let entry = |(key, value): (Spanned<toml::de::DeString<'s>>, _)| {
-            let name = Name { text: key.get_ref().to_string(), place: Place::new(file, key.span()) };
-            let subject = format!("{subject}.{}", name.text);
-            (name, Value { report, file, subject, key: key.span(), value })
-        };
-        Some(self.into_table()?.into_iter().map(entry).collect())
-    }
-
-    fn into_table(self) -> Option<DeTable<'s>> {
-        if !matches!(self.value.get_ref(), DeValue::Table(_)) {
-            return self.fail(self.mistyped("a table"));
-        }
-        let DeValue::Table(table) = self.value.into_inner() else { return None };
-        Some(table)
-    }
-
-    /// Notes what is wrong with the value.
-    pub(super) fn note(&self, wrong: Wrong) {
-        self.note_at(self.place(), wrong);
-    }
-
-    /// Notes what is wrong with the key being there at all.
-    pub(super) fn note_key(&self, wrong: Wrong) {
-        self.note_at(Place::new(self.file, self.key.clone()), wrong);
-    }
-
-    fn note_at(&self, place: Place, wrong: Wrong) {
-        let problem = Problem::error(place.clone(), format!("{}: {}", self.subject, wrong.message));
-        self.report.note(match (wrong.help, wrong.instead) {
-            (help, Some(instead)) => {
-                problem.suggest(help.unwrap_or_else(|| "did you mean this?".into()), place, instead)
-            }
-            (Some(help), None) => problem.help(help),
-            (None, None) => problem,
-        });
-    }
-
-    /// Notes what is wrong with the value, of which nothing is left then.
-    pub(super) fn fail<T>(&self, wrong: Wrong) -> Option<T> {
-        self.note(wrong);
-        None
-    }
-
-    fn mistyped(&self, expected: &str) -> Wrong {
-        let found = match self.value.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a number",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        Wrong::new(format!("expected {expected}, found {found}"))
-    }
-
-    /// The text of a plain value, as it stands in the file.
-    fn as_written(&self) -> Option<&str> {
-        match self.value.get_ref() {
-            DeValue::Array(_) | DeValue::Table(_) => None,
-            _ => self.file.text.get(self.value.span()),
-        }
     }
 }

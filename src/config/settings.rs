@@ -98,10 +98,16 @@ pub(super) fn discovery(top: &mut Section<'_>, node: &Node) -> Discovery {
     if let Some(key_file) = node.key_file.clone().filter(|_| uses_public_dht(&discovery)) {
         let title = "a private network can't use the public DHT";
         let problem = match written {
-            Some(dht) => Problem::error(dht, title).and(key_file, "the network is private because of this"),
-            None => Problem::error(key_file, title).label("the network is private because of this"),
+            Some(dht) => {
+                let problem =
+                    Problem::error(dht.clone(), title).and(key_file, "the network is private because of this");
+                problem.suggest("switch it off, or name `bootstrap` peers of the private network", dht, "\"off\"")
+            }
+            None => Problem::error(key_file, title)
+                .label("the network is private because of this")
+                .help("write `dht = \"off\"` in [discovery], or name `bootstrap` peers of the private network there"),
         };
-        report.note(problem.help("write `dht = \"off\"` in [discovery], or name bootstrappers of the private network"));
+        report.note(problem);
     }
     discovery
 }
@@ -132,11 +138,14 @@ pub(super) fn nat(top: &mut Section<'_>, network: Network) -> Nat {
 }
 
 fn relays(value: Value<'_>, network: Network) -> Option<Relays> {
-    if let Some(text) = value.as_str().filter(|text| !text.starts_with('/')) {
-        return match units::choice(&[("auto", Relays::Auto), ("off", Relays::Off)])(text) {
-            Ok(relays) => Some(relays),
-            Err(wrong) => value.fail(wrong.help("or name relays in a list: [\"/ip4/…/p2p/…\"]")),
-        };
+    if !value.is_list() && !value.as_str().is_some_and(|text| text.starts_with('/')) {
+        return value.text(|text| {
+            let relays = units::choice(&[("auto", Relays::Auto), ("off", Relays::Off)])(text);
+            relays.map_err(|wrong| match wrong.instead {
+                None => wrong.help("it is \"auto\", \"off\" or a list of addresses: [\"/ip4/…/tcp/…/p2p/…\"]"),
+                Some(_) => wrong,
+            })
+        });
     }
     let address = |text: &str| relay_or_bootstrapper(text, network);
     Some(Relays::These(value.items()?.into_iter().filter_map(|item| item.text(address)).collect()))
@@ -149,7 +158,8 @@ pub(super) fn relay_service(top: &mut Section<'_>, peers: &PeerBook) -> Option<R
         let allow = allow.and_then(|allow| members::read(allow, peers));
         if let Some((Destinations::Anyone, place)) = &allow {
             let title = format!("{} allow: everybody can use this node as a relay", section.title());
-            section.report().note(Problem::warning(place.clone(), title));
+            let help = "name those that may reserve unless that is meant: `allow = [\"home\"]`";
+            section.report().note(Problem::warning(place.clone(), title).help(help));
         }
         let to_strangers = matches!(allow, Some((Destinations::Anyone, _)));
         // Each limit by itself: whoever lifts one for strangers has not lifted the other.

@@ -3,12 +3,14 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
+
+use super::printable_path;
 
 /// The size in bytes above which a file is taken for something else than a configuration: 4 MiB.
 pub const MAX_FILE_SIZE: u64 = 4 << 20;
@@ -109,7 +111,7 @@ pub(super) struct FileId(u64, u64);
 /// Reads a regular file of at most [`MAX_FILE_SIZE`] bytes; never waits for a FIFO or a device.
 pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
     // Asked before it is opened: to open a device can already do something.
-    check_regular(&fs::metadata(path)?)?;
+    check_regular(&fs::metadata(path).map_err(|error| dangling(path).unwrap_or(error))?)?;
     let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
     let metadata = opened.metadata()?;
     check_regular(&metadata)?;
@@ -121,11 +123,27 @@ pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
     Ok((File::from_bytes(path, bytes), FileId(metadata.dev(), metadata.ino())))
 }
 
+/// A symlink is there and its file is not: who looks for the missing file sees it, and wonders.
+fn dangling(path: &Path) -> Option<io::Error> {
+    if fs::exists(path).is_ok_and(|exists| !exists) {
+        let target = fs::read_link(path).ok()?;
+        let what = format!("it is a symlink to {}, which is missing", printable_path(&target));
+        return Some(io::Error::new(io::ErrorKind::NotFound, what));
+    }
+    None
+}
+
 fn check_regular(metadata: &fs::Metadata) -> io::Result<()> {
     if metadata.is_dir() {
         Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
     } else if !metadata.is_file() {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file but a device, pipe or socket"))
+        let kind = metadata.file_type();
+        let what = match () {
+            () if kind.is_fifo() => "a pipe",
+            () if kind.is_socket() => "a socket",
+            () => "a device",
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is no regular file but {what}")))
     } else {
         Ok(())
     }

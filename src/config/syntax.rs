@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use toml::de::{DeTable, Error};
+use toml::de::DeTable;
+
+mod explain;
+mod line;
 
 use super::{
     diagnostics::{Place, Problem, Report},
@@ -11,36 +14,25 @@ use super::{
 };
 
 /// Of how many syntax errors in one file each is explained; it is no TOML file then.
-const EXPLAINED: usize = 200;
+const EXPLAINED: usize = 50;
 
 /// Parses `file`. What is no TOML is noted in `syntax`; what is wrong with the rest will be noted in `report`.
 ///
 /// After a syntax error the tables hold what the parser guessed, so that nothing in them is worth a complaint.
 pub(super) fn parse<'s>(file: &'s Arc<File>, syntax: &Report, report: &'s Report) -> Section<'s> {
     if let Some(at) = file.broken_at {
-        let place = Place::new(file, at..at + char::REPLACEMENT_CHARACTER.len_utf8());
-        syntax.note(Problem::error(place, "the file is not UTF-8").label("this byte is no text"));
+        syntax.note(explain::encoding(file, at));
         return Section::open(report, file, DeTable::new());
     }
     let (root, mut errors) = DeTable::parse_recoverable(&file.text);
     errors.sort_by_key(|error| error.span().map(|span| span.start));
-    for error in errors.iter().take(EXPLAINED) {
-        syntax.note(explained(file, error));
-    }
+    explain::explain(file, &errors[..errors.len().min(EXPLAINED)]).into_iter().for_each(|problem| syntax.note(problem));
     if let Some(next) = errors.get(EXPLAINED) {
         let place = Place::new(file, next.span().unwrap_or_default());
-        syntax.note(Problem::error(place, format!("from here on {} more syntax errors", errors.len() - EXPLAINED)));
+        let problem = Problem::error(place, format!("from here on {} more syntax errors", errors.len() - EXPLAINED));
+        syntax.note(problem.help("is this the right file?"));
     }
     Section::open(report, file, root.into_inner())
-}
-
-fn explained(file: &Arc<File>, error: &Error) -> Problem {
-    let place = Place::new(file, error.span().unwrap_or_default());
-    let problem = Problem::error(place.clone(), error.message());
-    match first_of_two(&place).filter(|_| error.message().starts_with("duplicate key")) {
-        Some(first) => problem.label("written again here").and(first, "first written here"),
-        None => problem,
-    }
 }
 
 /// Where the key or the table at `again` was first written.
@@ -50,13 +42,14 @@ fn explained(file: &Arc<File>, error: &Error) -> Problem {
 fn first_of_two(again: &Place) -> Option<Place> {
     let (line, within) = again.on_its_line();
     let key = line.get(within.clone())?;
-    let before = again.file.text.get(..again.offset() - within.start)?;
+    let before = again.file.text.get(..again.span().start - within.start)?;
     let mut end = before.len();
     for earlier in before.split_inclusive('\n').rev() {
         let start = end - earlier.len();
         end = start;
         let column = if line.trim_start().starts_with('[') {
-            (without_comment(earlier) == without_comment(line)).then_some(within.start)
+            let name = without_brackets(earlier).filter(|name| Some(*name) == without_brackets(line));
+            name.and_then(|_| earlier.find(key))
         } else if earlier.trim_start().starts_with('[') {
             return None;
         } else {
@@ -71,8 +64,10 @@ fn first_of_two(again: &Place) -> Option<Place> {
     None
 }
 
-fn without_comment(header: &str) -> &str {
-    header.split('#').next().unwrap_or_default().trim_end()
+/// The name in the header of a table, whether it has one pair of brackets or two.
+fn without_brackets(header: &str) -> Option<&str> {
+    let header = header.split('#').next()?.trim();
+    Some(header.strip_prefix('[')?.trim_matches(['[', ']']).trim())
 }
 
 #[cfg(test)]
@@ -87,27 +82,30 @@ mod tests {
     }
 
     #[test]
-    fn every_syntax_error_is_found_in_one_pass_and_in_order() {
+    fn every_line_with_a_syntax_error_is_found_in_one_pass_and_in_order() {
         let found = problems("a = \nb = 1\nc = = 2\n[x\n");
         let lines: Vec<_> = found.iter().filter_map(|short| short.split(':').nth(1)).collect();
-        assert_eq!(lines, ["1", "3", "3", "4"], "{found:#?}");
+        assert_eq!(lines, ["1", "3", "4"], "{found:#?}");
     }
 
     #[test]
     fn of_a_file_that_is_something_else_not_every_line_is_explained() {
         let found = problems(&"no toml\n".repeat(1000));
         assert_eq!(found.len(), EXPLAINED + 1);
-        assert!(found[EXPLAINED].ends_with("from here on 800 more syntax errors"), "{}", found[EXPLAINED]);
+        assert!(found[EXPLAINED].ends_with("from here on 950 more syntax errors"), "{}", found[EXPLAINED]);
     }
 
     #[test]
     fn both_places_of_a_repeated_key_are_shown() {
-        assert_eq!(problems("[t]\nx = 1\n  key = 1\nkey = 2\n"), ["p.toml:4:1: error: duplicate key (p.toml:3:3)"]);
+        assert_eq!(
+            problems("[t]\nx = 1\n  key = 1\nkey = 2\n"),
+            ["p.toml:4:1: error: `key` is written twice (p.toml:3:3)"]
+        );
     }
 
     #[test]
     fn both_places_of_a_repeated_table_are_shown() {
         let text = "[listen.ssh] # one\na = 1\n[other]\n[listen.ssh]\na = 1\n";
-        assert_eq!(problems(text)[0], "p.toml:4:9: error: duplicate key (p.toml:1:9)");
+        assert_eq!(problems(text)[0], "p.toml:4:9: error: [listen.ssh] stands there twice (p.toml:1:9)");
     }
 }

@@ -14,7 +14,7 @@ use super::{
     host_name,
     members::{self, warn_if_open},
     multiaddress::Network,
-    peers::PeerBook,
+    peers::{PeerBook, no_name},
     printable::quoted,
     section::{Name, Section, Value},
     sources::File,
@@ -76,7 +76,7 @@ impl<'p> Reader<'p> {
     }
 
     fn add(&mut self, name: Name, section: &Section<'_>, tunnel: Option<Tunnel>) {
-        let valid = |text: &str| TunnelName::try_from(text).map_err(|error| Wrong::new(error.to_string()));
+        let valid = |text: &str| TunnelName::try_from(text).map_err(|_| no_name(text));
         self.claims.name(section.title(), name.place.clone(), &name.text);
         if let (Some(name), Some(tunnel)) = (name.check(section, valid), tunnel) {
             self.tunnels.insert(name, tunnel);
@@ -127,7 +127,8 @@ impl<'p> Reader<'p> {
         let (members, place) = members::read(section.required("allow", help)?, self.peers)?;
         if members == Destinations::Anyone {
             let title = format!("{} allow: everybody who learns this node's id can connect", section.title());
-            section.report().note(Problem::warning(place, title));
+            let help = "name those that may unless that is meant: `allow = [\"laptop\"]`";
+            section.report().note(Problem::warning(place, title).help(help));
         }
         Some(members.into())
     }
@@ -152,7 +153,8 @@ impl<'p> Reader<'p> {
         let group = section.value("bind_group");
         if !matches!(bind, None | Some(Endpoint::Unix(_))) {
             for value in [&mode, &group].into_iter().flatten() {
-                value.note(Wrong::new("only the socket file of a unix bind has one").help("remove it"));
+                let wrong = Wrong::new("only the socket file of a unix bind has one");
+                value.note(wrong.help("remove it, or bind to a socket file: `bind = \"unix:/path\"`"));
             }
         }
         let mode = mode.and_then(|mode| mode.text(units::file_mode)).unwrap_or(DEFAULT_BIND_MODE);
@@ -169,18 +171,29 @@ impl<'p> Reader<'p> {
         let Some(several) = section.value("peers") else {
             let help = "write whom to connect to: `peer = \"home\"`, or `peers = [\"home\", \"office\"]` for the first that answers";
             let peer = section.required("peer", help)?;
+            if peer.is_list() {
+                peer.note_key(
+                    Wrong::new("one peer stands here, without brackets")
+                        .help("several stand in `peers`")
+                        .instead("peers"),
+                );
+                return None;
+            }
             return peer.text(reference)?.map(ForwardPeer::One);
         };
         let place = several.place();
         if let Some(one) = section.value("peer") {
             let title = format!("{}: `peer` and `peers` exclude each other", section.title());
-            let problem = Problem::error(place.clone(), title).and(one.place(), "and here is the other");
-            section.report().note(problem.help("`peers` alone: the first that answers; `peer` alone: this one"));
+            let problem = Problem::error(place.clone(), title).and(one.place(), "and here is `peer`");
+            let help = "keep `peers` for the first of several that answers, or `peer` for this one alone";
+            section.report().note(problem.label("here is `peers`").help(help));
         }
         let items = several.items()?;
         if items.is_empty() {
             let title = format!("{} peers: no peer is named", section.title());
-            section.report().note(Problem::error(place, title).help("name at least one"));
+            section
+                .report()
+                .note(Problem::error(place, title).help("name at least one, as in `peers = [\"home\", \"office\"]`"));
         }
         Some(ForwardPeer::FirstOf(items.into_iter().filter_map(|item| item.text(reference)?).collect()))
     }
@@ -189,7 +202,7 @@ impl<'p> Reader<'p> {
         let on = members::on(section, self.peers);
         let bind = self.tcp_bind(section, on.clone());
         let destinations = self.destinations(section);
-        let domain = section.text("domain", host_name::host_name);
+        let domain = section.text("domain", host_name::domain);
         Some(Gateway { bind: bind?, destinations: destinations?, domain, on })
     }
 
@@ -235,10 +248,23 @@ impl<'p> Reader<'p> {
 
 /// `None`: no limit. What is wrong has been noted, so that it does not matter what it is taken for.
 fn connections_per_peer(value: Value<'_>) -> Option<u32> {
-    if value.as_str() == Some("unlimited") { None } else { value.number(CONNECTIONS) }
+    match value.as_str() {
+        Some("unlimited") => None,
+        Some(text) if text.parse::<u32>().is_err() => {
+            let wrong = Wrong::new("expected a whole number or \"unlimited\", found a string");
+            value.fail(wrong.help("did you mean this?").instead("\"unlimited\""))
+        }
+        _ => value.number(CONNECTIONS),
+    }
 }
 
 fn port_number(text: &str) -> Result<u16, Wrong> {
     let port = text.parse::<u16>().ok().filter(|port| *port != 0 && port.to_string() == text);
-    port.ok_or_else(|| Wrong::new(format!("{} is no port", quoted(text))).help("a port is a number from 1 to 65535"))
+    port.ok_or_else(|| {
+        let wrong = Wrong::new(format!("{} is no port", quoted(text))).help("a port is a number from 1 to 65535");
+        match text.parse::<u16>() {
+            Ok(port) if port != 0 => wrong.instead(port.to_string()),
+            _ => wrong,
+        }
+    })
 }

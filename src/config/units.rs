@@ -21,28 +21,34 @@ const OWN_PROTOCOLS: [&str; 5] = ["/multistream/", "/ipfs/id/", "/ipfs/ping/", "
 /// Reads a duration such as `"30s"` or `"1h 30m"` that lies within `bounds`.
 pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, Wrong> {
     move |text| {
-        let duration = humantime::parse_duration(text).map_err(|_| {
-            let wrong = Wrong::new(format!("{} is no duration", quoted(text)));
-            match text.trim().parse::<u32>() {
-                Ok(seconds) => wrong.help("a duration has a unit").instead(format!("\"{seconds}s\"")),
-                Err(_) => {
-                    wrong.help("a duration is a number with a unit, such as \"500ms\", \"30s\", \"5m\" or \"2h\"")
-                }
-            }
-        })?;
+        let duration = humantime::parse_duration(text).map_err(|_| no_duration(text))?;
         if bounds.contains(&duration) {
             return Ok(duration);
         }
         let shown = |duration: &Duration| humantime::format_duration(*duration).to_string();
-        let wrong = Wrong::new(format!(
-            "{} is {}, and must lie between {} and {}",
-            quoted(text),
-            shown(&duration),
-            shown(bounds.start()),
-            shown(bounds.end()),
-        ));
+        let (relation, bound) =
+            if duration < *bounds.start() { ("less", bounds.start()) } else { ("more", bounds.end()) };
+        let wrong = Wrong::new(format!("{} is {relation} than {}", quoted(text), shown(bound)));
         // The unit "M" is a month, to everybody's surprise.
-        Err(if text.contains('M') { wrong.help("\"m\" are minutes, \"M\" are months") } else { wrong })
+        let minutes = text.replace('M', "m");
+        let is_meant = minutes != text && humantime::parse_duration(&minutes).is_ok_and(|d| bounds.contains(&d));
+        Err(if is_meant {
+            wrong.help("`m` stands for minutes, `M` for months").instead(toml_string(&minutes))
+        } else {
+            wrong.help(format!("write a duration from {} to {}", shown(bounds.start()), shown(bounds.end())))
+        })
+    }
+}
+
+fn no_duration(text: &str) -> Wrong {
+    let wrong = Wrong::new(format!("{} is no duration", quoted(text)));
+    let lower = text.to_lowercase();
+    match text.trim().parse::<u32>() {
+        Ok(seconds) => wrong.help("a duration has a unit").instead(format!("\"{seconds}s\"")),
+        Err(_) if humantime::parse_duration(&lower).is_ok() => {
+            wrong.help("units are written in lower case").instead(toml_string(&lower))
+        }
+        Err(_) => wrong.help("a duration is a number with a unit, such as \"500ms\", \"30s\", \"5m\" or \"2h\""),
     }
 }
 
@@ -60,26 +66,47 @@ pub(super) fn byte_count(bytes: u64) -> Result<u64, Wrong> {
     if (1..=MAX_BYTES).contains(&bytes) {
         Ok(bytes)
     } else {
-        Err(Wrong::new("a size must lie between 1 byte and 1 PiB").help("write \"unlimited\" to lift the limit"))
+        Err(Wrong::new("a size must lie between 1 byte and 1 PiB").help("write `\"unlimited\"` to lift the limit"))
     }
 }
 
 /// Reads what `parse` reads, or `"unlimited"`.
 pub(super) fn limit<T>(parse: impl Fn(&str) -> Result<T, Wrong>) -> impl Fn(&str) -> Result<Limit<T>, Wrong> {
-    move |text| if text == "unlimited" { Ok(Limit::Unlimited) } else { parse(text).map(Limit::AtMost) }
+    move |text| {
+        if text == "unlimited" {
+            return Ok(Limit::Unlimited);
+        }
+        parse(text).map(Limit::AtMost).map_err(|wrong| {
+            let lifted = ["none", "no", "off", "never", "infinite", "infinity", "inf", "forever"];
+            if lifted.contains(&text.to_lowercase().as_str()) || nearest(text, ["unlimited"]).is_some() {
+                wrong.help("a limit is lifted by the word `unlimited`").instead("\"unlimited\"")
+            } else {
+                wrong
+            }
+        })
+    }
 }
 
 /// Reads one of a few words.
 pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result<T, Wrong> {
     move |text| {
+        let words = || choices.iter().map(|(word, _)| *word);
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Ok(value.clone());
         }
-        let words: Vec<_> = choices.iter().map(|(word, _)| toml_string(word)).collect();
-        let wrong = Wrong::new(format!("{} is none of {}", quoted(text), words.join(", ")));
-        Err(match nearest(&text.to_lowercase(), choices.iter().map(|(word, _)| *word)) {
+        let wrong = Wrong::new(format!("unknown value {}", quoted(text)));
+        let lower = text.to_lowercase();
+        let meant = match lower.as_str() {
+            "false" | "no" | "none" | "disabled" => words().find(|word| ["off", "never"].contains(word)),
+            // The first is the default.
+            "true" | "yes" | "on" => words().next().filter(|_| words().any(|word| word == "off")),
+            // The version alone, without its letter.
+            "1" | "2" => words().find(|word| word.ends_with(&lower)),
+            _ => None,
+        };
+        Err(match meant.or_else(|| nearest(text, words())) {
             Some(word) => wrong.help(format!("did you mean `{word}`?")).instead(toml_string(word)),
-            None => wrong,
+            None => wrong.help(format!("it is one of {}", words().map(toml_string).collect::<Vec<_>>().join(", "))),
         })
     }
 }
@@ -95,16 +122,20 @@ pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result
 pub fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, Wrong> {
     move |text| {
         let wrong = |what: &str| Wrong::new(format!("{} {what}", quoted(text)));
-        let name = text.strip_prefix("/x/").unwrap_or(text).trim_start_matches('/');
-        let meant = toml_string(&format!("/x/{name}"));
+        let name = text.trim_start_matches('/');
+        let name = name.strip_prefix("x/").unwrap_or(name).trim_start_matches('/');
+        let meant = toml_string(&format!("/x/{}", name.trim().replace(char::is_whitespace, "-")));
         if text.len() > MAX_PROTOCOL_LENGTH {
-            return Err(wrong("is longer than the 140 bytes that a protocol may have"));
+            return Err(wrong("is longer than the 140 bytes that a protocol may have").help("write a shorter one"));
         }
-        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            return Err(wrong("holds a space or a control character, which no protocol may"));
-        }
-        if name.is_empty() || text == "/x" {
+        if name.trim().is_empty() || text == "/x" {
             return Err(wrong("names no protocol").help("a protocol is a name after /x/, such as \"/x/ssh\""));
+        }
+        if text.contains(char::is_control) {
+            return Err(wrong("holds a control character").help("a protocol is a plain name, such as \"/x/ssh\""));
+        }
+        if text.contains(char::is_whitespace) {
+            return Err(wrong("holds a space").help("no protocol does").instead(meant));
         }
         if !text.starts_with('/') {
             return Err(wrong("does not begin with a slash").help("a protocol begins with /x/").instead(meant));
@@ -114,7 +145,8 @@ pub fn protocol(custom: bool) -> impl Fn(&str) -> Result<StreamProtocol, Wrong> 
             return Err(wrong("does not begin with /x/").help(help).instead(meant));
         }
         if OWN_PROTOCOLS.iter().any(|own| text.starts_with(own)) {
-            return Err(wrong("is a protocol that the node itself speaks"));
+            let wrong = wrong("is a protocol that the node itself speaks");
+            return Err(wrong.help("choose one of your own, such as \"/x/ssh\""));
         }
         StreamProtocol::try_from_owned(text.to_owned()).map_err(|_| wrong("is no protocol"))
     }
@@ -125,9 +157,30 @@ pub(super) fn file_mode(text: &str) -> Result<u32, Wrong> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
     mode.ok_or_else(|| {
-        Wrong::new(format!("{} is no file mode", quoted(text)))
-            .help("write the permission bits in octal, such as \"0600\" or \"0660\"")
+        let wrong = Wrong::new(format!("{} is no file mode", quoted(text)))
+            .help("write the permission bits in octal, such as \"0600\" or \"0660\"");
+        let otherwise =
+            text.strip_prefix("0o").and_then(|digits| file_mode(digits).ok()).or_else(|| symbolic_mode(text));
+        match otherwise {
+            Some(mode) => wrong.instead(format!("\"{mode:04o}\"")),
+            None => wrong,
+        }
     })
+}
+
+/// What `ls -l` shows, `rw-rw----` with or without the letter of the file's type.
+fn symbolic_mode(text: &str) -> Option<u32> {
+    let bits = match text.len() {
+        9 => text,
+        10 => text.strip_prefix(['-', 's'])?,
+        _ => return None,
+    };
+    let bit = |mode: u32, (index, c): (usize, char)| match (c, b"rwx"[index % 3]) {
+        ('-', _) => Some(mode << 1),
+        (c, set) if c == char::from(set) => Some(mode << 1 | 1),
+        _ => None,
+    };
+    bits.chars().enumerate().try_fold(0, bit)
 }
 
 /// Reads the name of a group of users.
@@ -136,18 +189,25 @@ pub(super) fn group_name(text: &str) -> Result<String, Wrong> {
     if !text.is_empty() && text.len() <= 256 && text.chars().all(plain) {
         Ok(text.to_owned())
     } else {
-        Err(Wrong::new(format!("{} is no name of a group", quoted(text))))
+        let wrong = Wrong::new(format!("{} is no name of a group", quoted(text)));
+        Err(wrong.help("write the name of one group of users, as `getent group` lists it"))
     }
 }
 
 /// Reads the path of a file.
 pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.is_empty() || text.contains('\0') || text.ends_with('/') {
-        return Err(Wrong::new(format!("{} is no path of a file", quoted(text))));
+    let wrong = |what: &str| Wrong::new(format!("{} {what}", quoted(text)));
+    if text.is_empty() {
+        return Err(Wrong::new("the path is empty").help("write the path of a file, or leave it out"));
+    }
+    if text.contains('\0') {
+        return Err(wrong("holds a zero byte, which no path can").help("write the path of a file"));
+    }
+    if text.ends_with('/') {
+        return Err(wrong("ends in a slash, and so names a folder").help("write the path of a file"));
     }
     if text.starts_with("~/") {
-        let help = "`~` means nothing here: write the path in full";
-        return Err(Wrong::new(format!("{} begins with a tilde", quoted(text))).help(help));
+        return Err(wrong("begins with a tilde").help("`~` means nothing here: write the path in full"));
     }
     Ok(PathBuf::from(text))
 }
@@ -165,7 +225,9 @@ mod tests {
         assert_eq!(seconds("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(seconds("0s"), Ok(Duration::ZERO));
         assert_eq!(seconds("30").unwrap_err().instead.as_deref(), Some("\"30s\""));
-        assert!(seconds("2h").unwrap_err().message.contains("between 0s and 1h"));
+        let wrong = seconds("2h").unwrap_err();
+        assert!(wrong.message.contains("more than 1h") && wrong.help.is_some_and(|help| help.contains("0s to 1h")));
+        assert_eq!(seconds("30S").unwrap_err().instead.as_deref(), Some("\"30s\""));
         for bad in ["", "s", "-1s", "1x", "99999999999999999999y", "99999999999y"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
@@ -173,7 +235,9 @@ mod tests {
 
     #[test]
     fn a_month_in_place_of_minutes_is_explained() {
-        assert!(seconds("1M").unwrap_err().help.is_some_and(|help| help.contains("months")));
+        let wrong = seconds("1M").unwrap_err();
+        assert!(wrong.help.is_some_and(|help| help.contains("months")));
+        assert_eq!(wrong.instead.as_deref(), Some("\"1m\""));
     }
 
     #[test]
@@ -193,6 +257,8 @@ mod tests {
         }
         assert_eq!(protocol(false)("ssh").unwrap_err().instead.as_deref(), Some("\"/x/ssh\""));
         assert_eq!(protocol(false)("/ssh").unwrap_err().instead.as_deref(), Some("\"/x/ssh\""));
+        assert_eq!(protocol(false)("x/ssh").unwrap_err().instead.as_deref(), Some("\"/x/ssh\""));
+        assert_eq!(protocol(false)("/x/my ssh").unwrap_err().instead.as_deref(), Some("\"/x/my-ssh\""));
         assert!(protocol(true)("/ssh").is_ok());
         assert!(protocol(true)("/libp2p-http").is_ok());
     }
@@ -224,5 +290,19 @@ mod tests {
         for bad in ["", "0888", "1777", "rw-r--r--", "+600", "06000", "60"] {
             assert!(file_mode(bad).is_err(), "{bad}");
         }
+        for written in ["rw-rw----", "srw-rw----", "0o660"] {
+            assert_eq!(file_mode(written).unwrap_err().instead.as_deref(), Some("\"0660\""), "{written}");
+        }
+        assert_eq!(file_mode("rwrwrwrwr").unwrap_err().instead, None);
+    }
+
+    #[test]
+    fn a_word_that_was_meant_is_found_whatever_it_was_written_as() {
+        let meant = |text| choice(&[("auto", 1), ("off", 2)])(text).unwrap_err().instead;
+        assert_eq!(meant("false").as_deref(), Some("\"off\""));
+        assert_eq!(meant("on").as_deref(), Some("\"auto\""));
+        assert_eq!(meant("sometimes"), None);
+        assert_eq!(choice(&[("v1", 1), ("v2", 2)])("2").unwrap_err().instead.as_deref(), Some("\"v2\""));
+        assert_eq!(limit(byte_size)("Unlimted").unwrap_err().instead.as_deref(), Some("\"unlimited\""));
     }
 }

@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ErrorBody, RELOAD_DEADLINE, socket::client_paths};
+use super::{ErrorBody, RELOAD_DEADLINE, Refusal, socket::client_paths};
 use crate::status::{Applied, Status, streams::StreamStatus};
 
 /// For a connection, and for an answer that the service has at hand.
@@ -51,8 +51,8 @@ pub enum ClientError {
     Unexpected { path: PathBuf, what: String },
     #[error("the service at {} did not do it: {why}", path.display())]
     NotDone { path: PathBuf, why: String },
-    #[error("the configuration was refused, and the set in force stays:\n{0}")]
-    Refused(String),
+    #[error("the configuration was refused, and the set in force stays:\n{}", .0.error)]
+    Refused(Refusal),
     #[error("there is no stream {0}; `p2ptun streams` lists those that are live")]
     NoSuchStream(u64),
 }
@@ -103,7 +103,7 @@ impl Client {
         // Longer than the service's own deadline, so that its answer about that arrives.
         let answer = self.ask(Method::POST, "/v1/reload", RELOAD_DEADLINE + DEADLINE).await?;
         match answer.status {
-            StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::Refused(answer.error())),
+            StatusCode::UNPROCESSABLE_ENTITY => Err(ClientError::Refused(answer.refusal())),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
                 Err(ClientError::NotDone { why: answer.error(), path: answer.path })
             }
@@ -167,6 +167,11 @@ impl Answer {
             Ok(body) => body.error,
             Err(_) => self.status.to_string(),
         }
+    }
+
+    /// Why the file was refused; a service of an earlier version says it in one line.
+    fn refusal(&self) -> Refusal {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| self.error().into())
     }
 
     fn unexpected(&self) -> ClientError {

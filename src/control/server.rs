@@ -256,7 +256,7 @@ async fn reload(daemon: &mpsc::Sender<ReloadRequest>) -> Answer {
     };
     match timeout(RELOAD_DEADLINE, asked).await {
         Ok(Some(Ok(applied))) => json(StatusCode::OK, &applied),
-        Ok(Some(Err(why))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
+        Ok(Some(Err(refusal))) => json(StatusCode::UNPROCESSABLE_ENTITY, &refusal),
         Ok(None) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping"),
         Err(_) => refuse(StatusCode::GATEWAY_TIMEOUT, "the reload is not done yet; see `p2ptun status`"),
     }

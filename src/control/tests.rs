@@ -100,7 +100,7 @@ async fn a_refused_reload_says_why() {
         request.reply.send(Err("p2ptun.toml:3:1: unknown key".into())).unwrap();
     };
     let error = between(service.client.reload(), daemon).await.unwrap_err();
-    assert!(matches!(&error, ClientError::Refused(why) if why == "p2ptun.toml:3:1: unknown key"), "{error}");
+    assert!(matches!(&error, ClientError::Refused(why) if why.error == "p2ptun.toml:3:1: unknown key"), "{error}");
 }
 
 #[tokio::test]
