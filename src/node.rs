@@ -74,6 +74,8 @@ pub struct NodeView {
     pub addresses: Vec<Multiaddr>,
     /// Connected peers.
     pub peers: BTreeMap<PeerId, PeerView>,
+    /// Configured peers that could not be reached when they were last dialled, and why.
+    pub unreachable: BTreeMap<PeerId, String>,
 }
 
 /// How a connected peer is reached.

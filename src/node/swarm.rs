@@ -75,6 +75,8 @@ pub struct SwarmTask {
     pulses: Pulses,
     suspects: Suspects,
     agents: HashMap<PeerId, String>,
+    /// Peers whose last round of dials has failed; only configured peers are dialled.
+    unreachable: BTreeMap<PeerId, String>,
     view: watch::Sender<NodeView>,
     closing: Option<oneshot::Sender<()>>,
 }
@@ -115,6 +117,7 @@ impl SwarmTask {
             pulses: Pulses::default(),
             suspects: Suspects::default(),
             agents: HashMap::new(),
+            unreachable: BTreeMap::new(),
             view,
             closing: None,
         })
@@ -132,6 +135,8 @@ impl SwarmTask {
                 command = self.commands.recv() => match command {
                     Some(Command::Configure(config, done)) => {
                         self.configure(&config);
+                        // Who is answered finds in the view what has been tried.
+                        self.publish();
                         // Whoever asked may have given up waiting.
                         let _ = done.send(());
                     }
@@ -176,6 +181,7 @@ impl SwarmTask {
         self.offers.set_known(config.known.clone());
         self.listeners.configure(&config.listen, &mut self.swarm, now);
         self.dialer.configure(&config.addresses, &config.kept, now);
+        self.unreachable.retain(|peer, _| config.addresses.contains_key(peer));
     }
 
     fn clients_wait(&mut self) {
@@ -223,6 +229,7 @@ impl SwarmTask {
         if let Some((peer, reason)) = self.dialer.failed(id, in_words(error), waited_for, Instant::now()) {
             tracing::debug!(%peer, error = ?reason, "can't connect");
             self.connections.dial_failed(&peer, &reason);
+            self.unreachable.insert(peer, reason);
         }
     }
 
@@ -231,6 +238,7 @@ impl SwarmTask {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
                 tracing::debug!(peer = %peer_id, "connected");
                 self.dialer.connected(peer_id, connection_id, Instant::now());
+                self.unreachable.remove(&peer_id);
                 self.pulses.begin(connection_id, Instant::now());
                 if let Some(old) = self.suspects.replaced_by(&connection_id) {
                     tracing::debug!(peer = %peer_id, "new streams take a new connection");
@@ -309,6 +317,7 @@ impl SwarmTask {
             listeners: self.listeners.status(),
             addresses: self.listeners.addresses().cloned().collect(),
             peers,
+            unreachable: self.unreachable.clone(),
         };
         self.view.send_if_modified(|old| {
             let changed = *old != view;
