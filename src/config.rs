@@ -12,14 +12,18 @@
 //!     clashes        what only all tables together can get wrong
 //! diagnostics, render, printable                problems and how they are shown
 //! print              the way back: `Desired` → TOML
+//! argument           the same table from the command line, and problems in its words
+//! edit               a tunnel into a file, and out of it
 //! ```
 
 use std::{fmt, io, path::Path, sync::Arc};
 
 pub mod address;
+mod argument;
 mod clashes;
 mod default_path;
 mod diagnostics;
+mod edit;
 mod host_name;
 mod identity_path;
 mod include;
@@ -36,8 +40,10 @@ mod syntax;
 mod tunnels;
 mod units;
 
+pub use argument::{Declaration, Declared};
 pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
+pub use edit::{ByHand, EditError, Edited, remove, save};
 pub use identity_path::identity_path;
 pub use print::print;
 pub use sources::{MAX_FILE_SIZE, Sources, Wildcard};
@@ -45,6 +51,7 @@ pub use units::protocol;
 
 use diagnostics::Report;
 use section::Section;
+use sources::ReadFile;
 
 use crate::spec::Desired;
 
@@ -83,8 +90,12 @@ pub enum Reason {
 ///
 /// [`Refused`] says why, and keeps the sources.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
+    load_by(path, &sources::read)
+}
+
+fn load_by(path: &Path, read: ReadFile<'_>) -> Result<Loaded, Refused> {
     let mut sources = Sources::new(path);
-    let (main, id) = match sources::read(path) {
+    let (main, id) = match read(path) {
         Ok((file, id)) => (Arc::new(file), id),
         Err(error) => {
             sources.unreadable.push((path.to_owned(), error.to_string()));
@@ -96,7 +107,7 @@ pub fn load(path: &Path) -> Result<Loaded, Refused> {
     let (syntax, report) = (Report::default(), Report::default());
     let mut main = syntax::parse(&main, &syntax, &report);
     // Includes of a broken main file are followed as far as they can be made out: whoever mends it may touch them too.
-    let complete = main.value("include").is_none_or(|include| include::follow(include, id, &mut sources));
+    let complete = main.value("include").is_none_or(|include| include::follow(include, id, read, &mut sources));
     let files = sources.files.clone();
     let mut included: Vec<_> = files.iter().skip(1).map(|file| syntax::parse(file, &syntax, &report)).collect();
     if syntax.has_errors() {

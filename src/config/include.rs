@@ -12,15 +12,15 @@ use super::{
     diagnostics::Wrong,
     printable::quoted,
     section::{Section, Value},
-    sources::{self, FileId, Sources, Wildcard},
+    sources::{FileId, ReadFile, Sources, Wildcard},
     units,
 };
 
 /// Reads the files that `include` names into `sources`; whether all of them could be read.
 ///
 /// Each file counts once, however many paths lead to it, and the main file, whose identity is `main`, never.
-pub(super) fn follow(include: Value<'_>, main: FileId, sources: &mut Sources) -> bool {
-    let mut reader = Reader { base: folder_of(sources.main()), seen: vec![main], complete: true, sources };
+pub(super) fn follow(include: Value<'_>, main: FileId, read: ReadFile<'_>, sources: &mut Sources) -> bool {
+    let mut reader = Reader { base: folder_of(sources.main()), seen: vec![main], complete: true, read, sources };
     for item in include.items().unwrap_or_default() {
         match item.as_str() {
             Some(pattern) if is_wild(pattern) => reader.wildcard(&item, pattern),
@@ -46,6 +46,7 @@ struct Reader<'s> {
     base: PathBuf,
     seen: Vec<FileId>,
     complete: bool,
+    read: ReadFile<'s>,
     sources: &'s mut Sources,
 }
 
@@ -94,7 +95,7 @@ impl Reader<'_> {
     }
 
     fn file(&mut self, path: &Path) -> io::Result<()> {
-        let (file, id) = sources::read(path)?;
+        let (file, id) = (self.read)(path)?;
         if !self.seen.contains(&id) {
             self.seen.push(id);
             self.sources.files.push(Arc::new(file));

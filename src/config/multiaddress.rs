@@ -49,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Multiaddr, Wrong> {
 }
 
 /// Reads where this node listens: an IP address with `/tcp/<port>` or `/udp/<port>/quic-v1`. Port 0 is any free one.
-pub(super) fn listen_address(text: &str) -> Result<Multiaddr, Wrong> {
+pub fn listen_address(text: &str) -> Result<Multiaddr, Wrong> {
     let address = parse(text)?;
     let parts: Vec<_> = address.iter().collect();
     let wrong = || Wrong::new(format!("{} is no address to listen on", quoted(text)));
