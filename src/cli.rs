@@ -28,6 +28,12 @@ enum Command {
     Status(commands::status::Status),
     /// Show the peer id of this node
     Id(commands::id::Id),
+    /// Let peers reach a local service, until Ctrl-C; or save that into the file
+    Listen(commands::listen::Listen),
+    /// Reach the service of a peer, until Ctrl-C; or save that into the file
+    Forward(commands::forward::Forward),
+    /// Take a tunnel out of the file
+    Remove(commands::remove::Remove),
     /// Show two nodes at work on this machine, without root and without a network
     Demo(commands::demo::Demo),
 }
@@ -49,6 +55,9 @@ pub fn main() -> ExitCode {
         Command::Reload(command) => command.run(&cli.global),
         Command::Status(command) => command.run(&cli.global),
         Command::Id(command) => command.run(&cli.global),
+        Command::Listen(command) => command.run(&cli.global),
+        Command::Forward(command) => command.run(&cli.global),
+        Command::Remove(command) => command.run(&cli.global),
         Command::Demo(command) => command.run(&cli.global),
     };
     match outcome {

@@ -3,10 +3,15 @@
 mod ask;
 pub mod check;
 pub mod demo;
+pub mod forward;
 pub mod global;
 pub mod id;
+pub mod listen;
 pub mod outcome;
 pub mod reload;
+pub mod remove;
 pub mod run;
+mod save;
 pub mod status;
 pub mod terminal;
+mod tunnel;
