@@ -33,6 +33,12 @@ enum Command {
     Streams(commands::streams::Streams),
     /// Show the peer id of this node
     Id(commands::id::Id),
+    /// Let peers reach a local service, until Ctrl-C; or save that into the file
+    Listen(commands::listen::Listen),
+    /// Reach the service of a peer, until Ctrl-C; or save that into the file
+    Forward(commands::forward::Forward),
+    /// Take a tunnel out of the file
+    Remove(commands::remove::Remove),
     /// Show two nodes at work on this machine, without root and without a network
     Demo(commands::demo::Demo),
     /// Print a script that completes command lines in a shell
@@ -64,6 +70,9 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(&cli.global),
         Command::Streams(command) => command.run(&cli.global),
         Command::Id(command) => command.run(&cli.global),
+        Command::Listen(command) => command.run(&cli.global),
+        Command::Forward(command) => command.run(&cli.global),
+        Command::Remove(command) => command.run(&cli.global),
         Command::Demo(command) => command.run(&cli.global),
         Command::Completions(command) => command.run(program()),
         Command::Man(command) => command.run(program()),

@@ -14,14 +14,18 @@
 //! diagnostics, render, printable                problems and how they are shown
 //! print              the way back: `Desired` → TOML
 //! reference          every key, told for people; tests hold it against the rest
+//! argument           the same table from the command line, and problems in its words
+//! edit               a tunnel into a file, and out of it
 //! ```
 
 use std::{fmt, io, path::Path, sync::Arc};
 
 pub mod address;
+mod argument;
 mod clashes;
 mod default_path;
 mod diagnostics;
+mod edit;
 mod habits;
 mod host_name;
 mod identity_path;
@@ -40,8 +44,10 @@ mod syntax;
 mod tunnels;
 mod units;
 
+pub use argument::{Declaration, Declared};
 pub use default_path::default_path;
 pub use diagnostics::{Problem, Severity, Wrong};
+pub use edit::{ByHand, EditError, Edited, remove, save};
 pub use identity_path::identity_path;
 pub use print::print;
 pub use render::DEFAULT_WIDTH;
@@ -50,6 +56,7 @@ pub use units::protocol;
 
 use diagnostics::Report;
 use section::Section;
+use sources::ReadFile;
 
 use crate::spec::Desired;
 
@@ -88,8 +95,12 @@ pub enum Reason {
 ///
 /// [`Refused`] says why, and keeps the sources.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
+    load_by(path, &sources::read)
+}
+
+fn load_by(path: &Path, read: ReadFile<'_>) -> Result<Loaded, Refused> {
     let mut sources = Sources::new(path);
-    let (main, id) = match sources::read(path) {
+    let (main, id) = match read(path) {
         Ok((file, id)) => (Arc::new(file), id),
         Err(error) => {
             sources.unreadable.push((path.to_owned(), error.to_string()));
@@ -101,7 +112,7 @@ pub fn load(path: &Path) -> Result<Loaded, Refused> {
     let (syntax, report) = (Report::default(), Report::default());
     let mut main = syntax::parse(&main, &syntax, &report);
     // Includes of a broken main file are followed as far as they can be made out: whoever mends it may touch them too.
-    let complete = main.value("include").is_none_or(|include| include::follow(include, id, &mut sources));
+    let complete = main.value("include").is_none_or(|include| include::follow(include, id, read, &mut sources));
     let files = sources.files.clone();
     let mut included: Vec<_> = files.iter().skip(1).map(|file| syntax::parse(file, &syntax, &report)).collect();
     if syntax.has_errors() {

@@ -70,7 +70,7 @@ pub enum StartError {
 /// A part of the service has ended that must not; that is a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("a part of the service has ended by itself{}", .0.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
-pub struct Died(Option<JoinError>);
+pub struct Died(pub(crate) Option<JoinError>);
 
 /// The running service.
 pub struct Daemon {

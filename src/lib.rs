@@ -6,6 +6,7 @@ mod commands;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod foreground;
 mod harmless;
 pub mod log;
 pub mod node;

@@ -17,7 +17,7 @@ pub use self::{
     name::{InvalidName, PeerName, TunnelName},
     settings::{
         Dht, Discovery, Limit, Log, Metrics, Nat, NodeSpec, RelayService, Relays, default_listen_addresses,
-        public_bootstrappers,
+        listen_addresses_on, public_bootstrappers,
     },
     tunnel::{
         Allow, Destinations, Forward, ForwardPeer, Gateway, Kind, Listen, PeerRef, ProxyProtocol, RelayUse, Socks,

@@ -11,6 +11,7 @@ mod signals;
 mod watch;
 
 use signals::Signals;
+pub use signals::hangup_is_ignored;
 use watch::Watcher;
 
 /// Something for the daemon to do.

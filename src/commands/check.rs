@@ -71,6 +71,15 @@ pub(super) fn failure(refused: &Refused) -> Failure {
     Failure::new(exit, message)
 }
 
+/// Shows every problem of a configuration as it would be with a tunnel that somebody wants to add.
+pub(super) fn would_fail(refused: &Refused) -> Failure {
+    show(refused.problems());
+    let errors = refused.problems().iter().filter(|problem| problem.is_error()).count();
+    let path = config::printable_path(refused.sources.main());
+    let what = format!("{path}: with the new tunnel it would have {}; nothing was written", count(errors, "error"));
+    Failure::new(Exit::from(refused), what)
+}
+
 /// Prints problems to standard error, in colour where that is a terminal and `NO_COLOR` is not set.
 fn show(problems: &[Problem]) {
     let width = width();

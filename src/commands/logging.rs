@@ -19,6 +19,12 @@ pub struct Logging {
 }
 
 impl Logging {
+    /// Whether somebody wants to see more or less than usual.
+    pub fn is_asked_for(&self) -> bool {
+        let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        self.log_level.is_some() || named("P2PTUN_LOG")
+    }
+
     /// Writes events while the returned value lives: those of at least the level `default`, unless somebody asks for
     /// others.
     pub fn start(&self, default: Level) -> Result<log::Logging, Failure> {

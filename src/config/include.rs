@@ -13,17 +13,17 @@ use super::{
     printable::{quoted, toml_string},
     reason,
     section::{Section, Value},
-    sources::{self, FileId, Sources, Wildcard},
+    sources::{FileId, ReadFile, Sources, Wildcard},
     units,
 };
 
 /// Reads the files that `include` names into `sources`; whether all of them could be read.
 ///
 /// Each file counts once, however many paths lead to it, and the main file, whose identity is `main`, never.
-pub(super) fn follow(include: Value<'_>, main: FileId, sources: &mut Sources) -> bool {
+pub(super) fn follow(include: Value<'_>, main: FileId, read: ReadFile<'_>, sources: &mut Sources) -> bool {
     let base = folder_of(sources.main());
     let base_is_implied = sources.main().parent().is_none_or(|folder| folder.as_os_str().is_empty());
-    let mut reader = Reader { base, base_is_implied, seen: vec![main], complete: true, sources };
+    let mut reader = Reader { base, base_is_implied, seen: vec![main], complete: true, read, sources };
     for item in include.items().unwrap_or_default() {
         match item.as_str() {
             Some(pattern) if is_wild(pattern) => reader.wildcard(&item, pattern),
@@ -51,6 +51,7 @@ struct Reader<'s> {
     base_is_implied: bool,
     seen: Vec<FileId>,
     complete: bool,
+    read: ReadFile<'s>,
     sources: &'s mut Sources,
 }
 
@@ -102,7 +103,7 @@ impl Reader<'_> {
 
     fn file(&mut self, path: &Path) -> io::Result<()> {
         let path = if self.base_is_implied { path.strip_prefix(".").unwrap_or(path) } else { path };
-        let (file, id) = sources::read(path)?;
+        let (file, id) = (self.read)(path)?;
         if !self.seen.contains(&id) {
             self.seen.push(id);
             self.sources.files.push(Arc::new(file));

@@ -66,7 +66,7 @@ pub(super) fn parse(text: &str) -> Result<Multiaddr, Wrong> {
 }
 
 /// Reads where this node listens: an IP address with `/tcp/<port>` or `/udp/<port>/quic-v1`. Port 0 is any free one.
-pub(super) fn listen_address(text: &str) -> Result<Multiaddr, Wrong> {
+pub fn listen_address(text: &str) -> Result<Multiaddr, Wrong> {
     let address = parse(text)?;
     if let Some(meant) = without_peer(&address) {
         let wrong = Wrong::new(format!("{} names a peer", quoted(text)));

@@ -88,7 +88,7 @@ impl File {
         Self { path: path.into(), text: text.into(), broken_at: None }
     }
 
-    fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+    pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
         let (text, broken_at) = match String::from_utf8(bytes) {
             Ok(text) => (text, None),
             // Up to the first broken byte the lossy text is the text, so the offset holds in it.
@@ -108,8 +108,26 @@ impl File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
+impl FileId {
+    /// Of text that is in no file.
+    pub(super) const NONE: Self = Self(0, 0);
+
+    pub(super) fn of(metadata: &fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+/// How a file is read: [`read`], or another way where a file is taken for what an edit would make of it.
+pub(super) type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<(File, FileId)>;
+
 /// Reads a regular file of at most [`MAX_FILE_SIZE`] bytes; never waits for a FIFO or a device.
 pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
+    let (bytes, metadata) = read_bytes(path)?;
+    Ok((File::from_bytes(path, bytes), FileId::of(&metadata)))
+}
+
+/// [`read`], byte for byte.
+pub(super) fn read_bytes(path: &Path) -> io::Result<(Vec<u8>, fs::Metadata)> {
     // Asked before it is opened: to open a device can already do something.
     check_regular(&fs::metadata(path).map_err(|error| dangling(path).unwrap_or(error))?)?;
     let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
@@ -120,7 +138,7 @@ pub(super) fn read(path: &Path) -> io::Result<(File, FileId)> {
     if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB, so hardly a configuration"));
     }
-    Ok((File::from_bytes(path, bytes), FileId(metadata.dev(), metadata.ino())))
+    Ok((bytes, metadata))
 }
 
 /// A symlink is there and its file is not: who looks for the missing file sees it, and wonders.

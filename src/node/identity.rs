@@ -35,11 +35,16 @@ pub struct Identity {
     keypair: Keypair,
     /// What is not as it should be with the file, each a sentence for the log.
     pub warnings: Vec<String>,
-    /// Holds the lock; it goes when the file is closed.
-    _locked: File,
+    /// Holds the lock; it goes when the file is closed. `None`: the key is in no file.
+    _locked: Option<File>,
 }
 
 impl Identity {
+    /// A new identity that nobody keeps.
+    pub fn ephemeral() -> Self {
+        Self { keypair: Keypair::generate_ed25519(), warnings: Vec::new(), _locked: None }
+    }
+
     pub fn keypair(&self) -> &Keypair {
         &self.keypair
     }
@@ -195,7 +200,7 @@ impl KeyFile {
             )),
         }
         let keypair = self.read()?;
-        Ok(Identity { keypair, warnings, _locked: self.file })
+        Ok(Identity { keypair, warnings, _locked: Some(self.file) })
     }
 
     fn read(&self) -> Result<Keypair, IdentityError> {

@@ -140,6 +140,8 @@ impl SwarmTask {
                 command = self.commands.recv() => match command {
                     Some(Command::Configure(config, done)) => {
                         self.configure(&config);
+                        // Who is answered finds in the view what has been tried.
+                        self.publish();
                         // Whoever asked may have given up waiting.
                         let _ = done.send(());
                     }

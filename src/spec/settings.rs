@@ -40,12 +40,17 @@ impl Default for NodeSpec {
 
 /// TCP and QUIC on port 5460 of every IPv4 and IPv6 address.
 pub fn default_listen_addresses() -> Vec<Multiaddr> {
+    listen_addresses_on(5460)
+}
+
+/// TCP and QUIC on `port` of every IPv4 and IPv6 address.
+pub fn listen_addresses_on(port: u16) -> Vec<Multiaddr> {
     use libp2p::multiaddr::Protocol;
     let wildcards = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0u16; 8])];
     let on = |ip: IpAddr| {
         [
-            Multiaddr::from(ip).with(Protocol::Tcp(5460)),
-            Multiaddr::from(ip).with(Protocol::Udp(5460)).with(Protocol::QuicV1),
+            Multiaddr::from(ip).with(Protocol::Tcp(port)),
+            Multiaddr::from(ip).with(Protocol::Udp(port)).with(Protocol::QuicV1),
         ]
     };
     wildcards.into_iter().flat_map(on).collect()

@@ -7,6 +7,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Trigger;
 
+/// Whether this process was started to outlive its terminal, as by nohup(1). To be asked before signals are caught.
+pub fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored >> (SIGHUP - 1) & 1 == 1
+}
+
 pub(super) struct Signals(signal_hook_tokio::Signals);
 
 impl Signals {

@@ -1,0 +1,115 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+fn replaced(held: &Held, text: &str) -> bool {
+    matches!(held.replace(text).unwrap(), Replaced::Done(losses) if losses.is_empty())
+}
+
+fn overtaken(held: &Held) -> bool {
+    matches!(held.replace("mine").unwrap(), Replaced::Overtaken)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+#[test]
+fn what_an_editor_has_saved_meanwhile_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    let edits: [&dyn Fn(); 5] = [
+        &|| fs::write(&file, "theirs").unwrap(),
+        &|| {
+            fs::write(folder.path().join("new"), "old").unwrap();
+            fs::rename(folder.path().join("new"), &file).unwrap();
+        },
+        &|| fs::remove_file(&file).unwrap(),
+        &|| fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap(),
+        &|| {
+            fs::rename(&file, folder.path().join("other")).unwrap();
+            symlink("other", &file).unwrap();
+        },
+    ];
+    for (number, edit) in edits.iter().enumerate() {
+        let _ = fs::remove_file(&file);
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let held = Held::new(&file).unwrap();
+        edit();
+        assert!(overtaken(&held), "edit {number}");
+        assert_ne!(fs::read(&file).unwrap_or_default(), b"mine", "edit {number}");
+    }
+}
+
+#[test]
+fn a_file_that_somebody_else_has_made_meanwhile_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    let held = Held::new(&file).unwrap();
+    assert!(held.is_new());
+    fs::write(&file, "theirs").unwrap();
+    assert!(overtaken(&held));
+    assert_eq!((fs::read(&file).unwrap(), names(folder.path())), (b"theirs".to_vec(), vec!["f".to_owned()]));
+}
+
+#[test]
+fn who_comes_second_waits_for_the_first_and_reads_what_it_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    fs::write(&file, "one").unwrap();
+    let first = Held::new(&file).unwrap();
+    let (begun, began) = mpsc::channel();
+    let second = {
+        let file = file.clone();
+        thread::spawn(move || {
+            begun.send(()).unwrap();
+            Held::new(&file).unwrap().bytes().to_vec()
+        })
+    };
+    began.recv().unwrap();
+    assert!(replaced(&first, "two"));
+    drop(first);
+    assert_eq!(second.join().unwrap(), b"two");
+}
+
+#[test]
+fn attributes_and_mode_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    // Not every file system has any.
+    let has_attributes = xattr::set(&file, "user.p2ptun.test", b"kept").is_ok();
+    assert!(replaced(&Held::new(&file).unwrap(), "new"));
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
+    if has_attributes {
+        assert_eq!(xattr::get(&file, "user.p2ptun.test").unwrap().as_deref(), Some(b"kept".as_slice()));
+    }
+    assert_eq!(names(folder.path()), ["f"]);
+}
+
+#[test]
+fn a_new_file_can_be_read_by_all_whatever_the_umask() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    assert!(replaced(&Held::new(&file).unwrap(), "new"));
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o644);
+}
+
+#[test]
+fn what_cannot_be_replaced_without_a_loss_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    fs::write(&file, "old").unwrap();
+    fs::hard_link(&file, folder.path().join("g")).unwrap();
+    let error = |held: io::Result<Held>| held.and_then(|held| held.replace("new")).err().unwrap().to_string();
+    assert!(error(Held::new(&file)).contains("several hard links"));
+    fs::remove_file(folder.path().join("g")).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+    assert!(error(Held::new(&file)).contains("it is read-only"), "also for root");
+    symlink("nowhere", folder.path().join("l")).unwrap();
+    assert!(error(Held::new(&folder.path().join("l"))).contains("leads nowhere"));
+    assert_eq!(fs::read(&file).unwrap(), b"old");
+}
