@@ -63,7 +63,7 @@ fn bash_completes_commands_options_shells_and_files() {
         printed.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(complete(&["sta"]), ["status"]);
-    assert_eq!(complete(&["re"]), ["reload"]);
+    assert_eq!(complete(&["rel"]), ["reload"]);
     assert_eq!(complete(&["status", "--j"]), ["--json"]);
     assert_eq!(complete(&["completions", "ba"]), ["bash"]);
     let shells = complete(&["completions", ""]);

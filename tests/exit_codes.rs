@@ -20,7 +20,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use support::{Node, Target, Transport, soon};
+use support::{Node, Pair, Service, Target, Transport, soon, traffic::ping};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// What was had so far.
@@ -133,6 +133,10 @@ async fn every_exit_code_of_every_command_can_be_had() {
     run_in_the_way(&mut table).await;
     reload(&mut table).await;
     status(&mut table).await;
+    streams(&mut table).await;
+    foreground(&mut table).await;
+    save(&mut table).await;
+    remove(&mut table).await;
     id(&mut table).await;
     demo(&mut table).await;
     printers(&mut table).await;
@@ -142,9 +146,10 @@ async fn every_exit_code_of_every_command_can_be_had() {
 
 /// The code of a wrong command line, and that of an answer that can't be written.
 async fn usual(table: &mut Table, command: &str, node: &Node, arguments: &[String]) {
-    let with_mistake = with(node.command(), &[command, "--sockt", "x"]);
+    let words: Vec<_> = command.split_whitespace().collect();
+    let with_mistake = with(with(node.command(), &words), &["--sockt", "x"]);
     table.row(command, 64, "a similar argument exists: '--socket'", &end(with_mistake).await);
-    let mut to_full_disk = with(node.command(), &[command]);
+    let mut to_full_disk = with(node.command(), &words);
     to_full_disk.args(arguments).stdout(File::options().write(true).open("/dev/full").unwrap()).stdin(Stdio::null());
     let output = tokio::process::Command::from(to_full_disk).stderr(Stdio::piped()).spawn().unwrap();
     let output = soon("a command of p2ptun ends", output.wait_with_output()).await.unwrap();
@@ -163,7 +168,7 @@ async fn check(table: &mut Table) {
     table.row("check", 66, "Permission denied", &end(unreadable).await);
     mode(&node.config, 0o600);
     fs::write(&node.config, "[listen.x]\n").unwrap();
-    table.row("check", 78, "`allow` is missing", &end(check(&node.config)).await);
+    table.row("check", 78, "`target` and `allow` are missing", &end(check(&node.config)).await);
 }
 
 async fn run(table: &mut Table) {
@@ -254,6 +259,140 @@ async fn status(table: &mut Table) {
     let group = node.admit_members_only();
     let outsider = with(with(node.command_of_an_outsider(), &["status"]), &to(&node));
     table.row("status", 77, &format!("join the group `{group}`"), &end(outsider).await);
+}
+
+async fn streams(table: &mut Table) {
+    let service = Service::echo();
+    let pair = Pair::echo(Transport::Tcp, service.address).await;
+    let node = &pair.client;
+    let mut ids = Vec::new();
+    let mut clients = Vec::new();
+    for number in 1..=2 {
+        let mut client = node.connect("echo").await;
+        soon("an echo", ping(&mut client)).await.unwrap();
+        clients.push(client);
+        let streams = node.streams().await;
+        assert_eq!(streams.len(), number);
+        ids.push(streams[number - 1]["id"].to_string());
+    }
+    let streams = |command: Command| with(with(command, &["streams"]), &to(node));
+    let close = |command: Command, id: &str| with(with(command, &["streams", "close", id]), &to(node));
+    table.row("streams", 0, "echo", &end(streams(node.command())).await);
+    usual(table, "streams", node, &to(node)).await;
+    table.row("streams close", 0, "closed", &end(close(node.command(), &ids[0])).await);
+    table.row("streams close", 66, "there is no stream 999", &end(close(node.command(), "999")).await);
+    usual(table, "streams close", node, &[&to(node)[..], &[ids[1].clone()]].concat()).await;
+
+    let group = node.admit_members_only();
+    for (command, outsider) in [
+        ("streams", streams(node.command_of_an_outsider())),
+        ("streams close", close(node.command_of_an_outsider(), "1")),
+    ] {
+        table.row(command, 77, &format!("join the group `{group}`"), &end(outsider).await);
+    }
+    let alone = idle().await;
+    for command in ["streams", "streams close"] {
+        let words = command.split_whitespace().map(str::to_owned).chain(to(&alone));
+        let id = (command == "streams close").then(|| "1".to_owned());
+        let asking = with(alone.command(), &words.chain(id).collect::<Vec<_>>());
+        table.row(command, 69, "no service is running", &end(asking).await);
+    }
+}
+
+/// Arguments of `listen` and `forward` that are right, but for what follows them.
+fn tunnel(command: &str, node: &Node) -> Vec<String> {
+    let words = match command {
+        "listen" => ["listen", "/x/x", "127.0.0.1:1", "--allow=anyone", "--listen-address=/ip4/127.0.0.1/tcp/0"],
+        _ => ["forward", "/x/x", "127.0.0.1:0", &node.id, "--listen-address=/ip4/127.0.0.1/tcp/0"],
+    };
+    words.map(str::to_owned).to_vec()
+}
+
+async fn foreground(table: &mut Table) {
+    let mut node = idle().await;
+    let foreign = Target::bind();
+    for command in ["listen", "forward"] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let command_line = with(node.command(), &tunnel(command, &node));
+            let mut command_line = tokio::process::Command::from(command_line);
+            let mut child =
+                command_line.stdout(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let said = soon("it says who it is", lines.next_line()).await.unwrap().expect("it says something");
+            kill(Pid::from_raw(child.id().unwrap() as i32), signal).unwrap();
+            let status = soon("it ends", child.wait()).await.unwrap();
+            table.row(command, 0, "peer id", &Output { status, stdout: said.into(), stderr: Vec::new() });
+        }
+        usual(table, command, &node, &tunnel(command, &node)[1..]).await;
+
+        let identity = |file: &Path| vec!["--identity".to_owned(), text(file)];
+        let with_identity =
+            |command_line: Command, file: &Path| with(with(command_line, &tunnel(command, &node)), &identity(file));
+        let open = node.dir().join(format!("{command}.key"));
+        fs::write(&open, "").unwrap();
+        mode(&open, 0o666);
+        table.row(command, 77, "read or changed by every user", &end(with_identity(node.command(), &open)).await);
+        let nowhere = node.dir().join(format!("{command}-locked"));
+        fs::create_dir(&nowhere).unwrap();
+        mode(&nowhere, 0o555);
+        let outsider = with_identity(node.command_of_an_outsider(), &nowhere.join("key"));
+        table.row(command, 73, "cannot create the identity", &end(outsider).await);
+        let unknown = with(node.command(), &of_file(&node));
+        let unknown = match command {
+            "listen" => with(unknown, &["listen", "/x/x", "127.0.0.1:1", "--allow=nobody-knows"]),
+            _ => with(unknown, &["forward", "/x/x", "127.0.0.1:0", "nobody-knows"]),
+        };
+        table.row(command, 64, "nobody-knows", &end(unknown).await);
+    }
+    let mut taken = tunnel("forward", &node);
+    taken[2] = foreign.address.to_string();
+    table.row("forward", 69, "in use", &end(with(node.command(), &taken)).await);
+    let [in_use, other] = [text(key(&node)), format!("/ip4/127.0.0.1/tcp/{}", foreign.address.port())];
+    let mut taken = tunnel("listen", &node);
+    taken[4] = format!("--listen-address={other}");
+    table.row("listen", 69, "in use", &end(with(node.command(), &taken)).await);
+    node.start().await;
+    for command in ["listen", "forward"] {
+        let second = with(with(node.command(), &tunnel(command, &node)), &["--identity", &in_use]);
+        table.row(command, 69, "already running with the identity", &end(second).await);
+    }
+}
+
+async fn save(table: &mut Table) {
+    let node = idle().await;
+    for command in ["listen", "forward"] {
+        let save = |command_line: Command, name: &str| {
+            let mut arguments = tunnel(command, &node)[..4].to_vec();
+            arguments[1] = format!("/x/{name}");
+            with(with(with(command_line, &of_file(&node)), &arguments), &["--save", name])
+        };
+        table.row(command, 0, "written to", &end(save(node.command(), command)).await);
+        table.row(command, 78, "taken", &end(save(node.command(), command)).await);
+        mode(&node.config, 0o444);
+        table.row(command, 73, "by hand", &end(save(node.command_of_an_outsider(), "another")).await);
+        mode(&node.config, 0o644);
+    }
+}
+
+async fn remove(table: &mut Table) {
+    let mut node = idle().await;
+    let forwards = |names: &[&str]| {
+        let each = |name| format!("[forward.{name}]\nprotocol = '/x/x'\nbind = '127.0.0.1:0'\npeer = '{}'\n", node.id);
+        names.iter().map(each).collect::<String>()
+    };
+    node.body = forwards(&["a", "b"]);
+    node.write();
+    let remove = |command: Command, name: &str| with(with(command, &["remove", name]), &of_file(&node));
+    table.row("remove", 0, "removed a", &end(remove(node.command(), "a")).await);
+    table.row("remove", 66, "c", &end(remove(node.command(), "c")).await);
+    mode(&node.config, 0o444);
+    table.row("remove", 73, "by hand", &end(remove(node.command_of_an_outsider(), "b")).await);
+    mode(&node.config, 0o644);
+    usual(table, "remove", &node, &[&of_file(&node)[..], &["b".to_owned()]].concat()).await;
+    fs::write(&node.config, "x = 1\n").unwrap();
+    table.row("remove", 78, "unknown key `x`", &end(remove(node.command(), "b")).await);
+    fs::remove_file(&node.config).unwrap();
+    table.row("remove", 66, "No such file", &end(remove(node.command(), "b")).await);
 }
 
 async fn id(table: &mut Table) {

@@ -408,7 +408,7 @@ async fn a_refused_reload_shows_what_check_shows_and_the_status_keeps_to_one_lin
     let hint = format!("(and 2 more; `p2ptun check {}` shows all)", client.config.display());
     assert!(error.contains(":1:1: error: unknown key `wacth`") && error.ends_with(&hint), "{error}");
     let log = client.log_text();
-    assert!(log.lines().any(|line| line.contains("is refused") && line.contains("shows all")), "{log}");
+    assert!(log.lines().any(|line| line.contains("configuration refused") && line.contains("shows all")), "{log}");
 }
 
 async fn still_a_after_a_refusal(client: &Node, what: &str) {

@@ -231,7 +231,7 @@ fn a_clash_is_shown_as_check_shows_it_and_nothing_is_written() {
     let listen = ["listen", "/x/web", "127.0.0.1:80", "--allow", HOME, "--save"];
     refused(&[&listen[..], &["out"]].concat(), "the name `out` is taken by [forward.out] at ");
     refused(&[&listen[..], &["web"]].concat(), "more.toml:2; choose another");
-    refused(&[&listen[..], &["Web"]].concat(), "the name: a name is 1 to 63 characters");
+    refused(&[&listen[..], &["Web"]].concat(), "the name: `Web` is no name; a name is 1 to 63 characters");
     refused(&["listen", "/x/served", "127.0.0.1:80", "--allow", HOME, "--save", "b"], "/x/served is already served by");
     refused(&["forward", "/x/a", "0.0.0.0:2222", HOME, "--save", "b"], "is taken by [forward.out]");
     refused(

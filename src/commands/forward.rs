@@ -15,25 +15,12 @@ use crate::{
     spec::{ForwardPeer, Kind, Multiaddr, PeerId, PeerRef, Tunnel},
 };
 
-const EXAMPLES: &str = "\
-Examples:
-  p2ptun forward /x/ssh 127.0.0.1:2222 home
-      port 2222 of this machine leads to what the peer called home in the file offers as /x/ssh
-  p2ptun forward /x/ssh 127.0.0.1:0 /ip4/192.0.2.7/tcp/5460/p2p/12D3KooW…
-      any free port, and a peer that no file knows
-  p2ptun forward /x/ssh 127.0.0.1:2222 home office --save ssh
-      to the first of two that answers, for good: as [forward.ssh] in the configuration file
-
-The node is one of its own, with a new identity each time unless --identity names a key. It ends at Ctrl-C, \
-or with the terminal, and resets what is open then.";
-
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Forward {
     /// The protocol that the peer offers, such as /x/ssh
     #[arg(value_name = "PROTO")]
     protocol: String,
-    /// Where to listen: host:port, /ip4/…/tcp/…, or unix:/path; port 0 is any free one
+    /// Where to listen: host:port, /ip4/.../tcp/..., or unix:/path; port 0 is any free one
     #[arg(value_name = "BIND")]
     bind: String,
     /// Whom to connect to: a name in the configuration file, a peer id, or a multiaddr that ends in /p2p/<id>; of

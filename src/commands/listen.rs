@@ -10,28 +10,15 @@ use crate::{
     commands::global::Global,
     config::Declaration,
     foreground::Foreground,
-    spec::{Allow, Kind, Tunnel, listen_addresses_on},
+    spec::{Kind, Tunnel, listen_addresses_on},
 };
 
-const EXAMPLES: &str = "\
-Examples:
-  p2ptun listen /x/ssh 127.0.0.1:22 --allow laptop
-      the SSH server of this machine, for the peer that the file calls laptop
-  p2ptun listen /x/web localhost:8080 --allow anyone --listen-address /ip4/0.0.0.0/tcp/5460
-      for everybody who is told this node's id, at a port that a router can be told
-  p2ptun listen /x/ssh 127.0.0.1:22 --allow laptop --save ssh
-      the same for good: as [listen.ssh] in the configuration file
-
-The node is one of its own, with a new identity each time unless --identity names a key. It ends at Ctrl-C, \
-or with the terminal, and resets what is open then.";
-
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Listen {
     /// The protocol to offer, such as /x/ssh
     #[arg(value_name = "PROTO")]
     protocol: String,
-    /// What to connect to: host:port, /ip4/…/tcp/…, or unix:/path
+    /// What to connect to: host:port, /ip4/.../tcp/..., or unix:/path
     #[arg(value_name = "TARGET")]
     target: String,
     /// Who may connect: names of peers in the configuration file, peer ids, or "anyone"; more than one with commas, or
@@ -59,6 +46,9 @@ pub struct Listen {
 
 impl Listen {
     pub fn run(self, global: &Global) -> Result<Exit, Failure> {
+        if self.allow.len() > 1 && self.allow.iter().any(|peer| peer == "anyone") {
+            return Err(self.common.wrong("--allow: \"anyone\" stands by itself; leave the others out, or it"));
+        }
         let known = self.common.known_peers(global, "--allow", &self.allow)?;
         let declaration = self.declaration();
         let declared = self.common.read(&declaration, &known)?;
@@ -66,10 +56,10 @@ impl Listen {
             return super::save::save(global, &declaration);
         }
         let allow = match &declared {
-            Tunnel::Listen(listen) => listen.allow.clone(),
-            _ => Allow::Anyone,
+            Tunnel::Listen(listen) => Some(listen.allow.clone()),
+            _ => None,
         };
-        let report = Report::of(&known, move |peer| allow.allows(peer));
+        let report = Report::of(&known, move |peer| allow.as_ref().is_some_and(|allow| allow.allows(peer)));
         let tunnelling = Tunnelling { tunnel: declared, known, otherwise: listen_addresses_on(0) };
         self.common.serve(tunnelling, report, |running| self.introduce(running))
     }

@@ -35,6 +35,14 @@ const fn example(line: &'static str, does: &'static str) -> Example {
 const NO_SERVICE: (Exit, &str) = (Exit::Unavailable, "no service answers");
 const NO_ACCESS: (Exit, &str) = (Exit::Permission, "the control socket is not for this user");
 
+const TUNNEL_EXITS: &[(Exit, &str)] = &[
+    (Exit::Ok, "ended by a signal; or saved"),
+    (Exit::Unavailable, "an address is taken, or the identity is in use"),
+    (Exit::CannotCreate, "the identity can't be made, or the file can't be written"),
+    (Exit::Permission, "the identity can't be read, or can be read by everybody"),
+    (Exit::Config, "the file is wrong; with --save: an argument is, or the name is taken"),
+];
+
 pub const ENTRIES: &[Entry] = &[
     Entry {
         command: "",
@@ -113,8 +121,8 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         command: "reload",
         details: &[
-            "Rarely needed, for the service watches its files by itself. It prints what changed: `+added`, `-removed`, \
-             `~changed`, and `!failed` with the reason. Tunnels that failed are tried again. A tunnel that fails to \
+            "Rarely needed, for the service watches its files by itself. It prints what changed: `+ added`, `- removed`, \
+             `~ changed`, and `! failed` with the reason. Tunnels that failed are tried again. A tunnel that fails to \
              start does not make the reload fail.",
             "If the file is wrong, everything stays as it is, and the reason is printed.",
         ],
@@ -131,9 +139,14 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         command: "status",
-        details: &["The JSON keeps its keys in later versions; new keys, kinds and states may come."],
+        details: &[
+            "The first line says whether all is well. Whatever isn't says why, since when, and when it is tried again. \
+             IN is what came from the peer, OUT what went to it.",
+            "The JSON keeps its keys in later versions; new keys, kinds and states may come.",
+        ],
         examples: &[
             example("sudo p2ptun status", "Show tunnels and peers, and what is wrong with them"),
+            example("sudo p2ptun status --watch", "The same, every second anew, until Ctrl-C"),
             example("p2ptun status --check >/dev/null || echo not well", "Probe the service from a script"),
             example("p2ptun status --json | jq '.tunnels[] | {name, state, error}'", "Pick from all that is known"),
         ],
@@ -142,6 +155,88 @@ pub const ENTRIES: &[Entry] = &[
             (Exit::NotReady, "with --check: a tunnel is not ready, or the file was refused"),
             NO_SERVICE,
             NO_ACCESS,
+        ],
+    },
+    Entry {
+        command: "streams",
+        details: &["A stream is one connection through a tunnel. `p2ptun streams close` cuts some."],
+        examples: &[
+            example("sudo p2ptun streams", "List the live streams, oldest first"),
+            example("sudo p2ptun streams --tunnel ssh --peer laptop", "Only those of one tunnel, and of one peer"),
+        ],
+        exits: &[(Exit::Ok, "listed; there may be none"), NO_SERVICE, NO_ACCESS],
+    },
+    Entry {
+        command: "streams close",
+        details: &["Where several are named, each is tried, and those that are cut are printed."],
+        examples: &[example("sudo p2ptun streams close 7 12", "Cut the streams 7 and 12")],
+        exits: &[(Exit::Ok, "cut"), (Exit::NoInput, "one of them is not there"), NO_SERVICE, NO_ACCESS],
+    },
+    Entry {
+        command: "listen",
+        details: &[
+            "It runs a node of its own, beside any service, with a new identity each time unless --identity names a \
+             key, and prints what to run at the other end. It ends at Ctrl-C, or with the terminal, and resets what is \
+             open then; under nohup(1) it stays.",
+            "With --save it runs nothing: the tunnel goes into the file, and a running service follows.",
+        ],
+        examples: &[
+            example(
+                "p2ptun listen /x/ssh 127.0.0.1:22 --allow laptop",
+                "The SSH server of this machine, for the peer that the file calls laptop",
+            ),
+            example(
+                "p2ptun listen /x/web localhost:80 --allow anyone",
+                "A web server, for everybody who learns this node's id",
+            ),
+            example(
+                "sudo p2ptun listen /x/ssh 127.0.0.1:22 --allow laptop --save ssh",
+                "The first one for good, as [listen.ssh] in the file",
+            ),
+        ],
+        exits: TUNNEL_EXITS,
+    },
+    Entry {
+        command: "forward",
+        details: &[
+            "It runs a node of its own, beside any service, with a new identity each time unless --identity names a \
+             key. It ends at Ctrl-C, or with the terminal, and resets what is open then; under nohup(1) it stays.",
+            "With --save it runs nothing: the tunnel goes into the file, and a running service follows.",
+        ],
+        examples: &[
+            example(
+                "p2ptun forward /x/ssh 127.0.0.1:2222 home",
+                "Port 2222 leads to what the peer called home in the file offers as /x/ssh",
+            ),
+            example(
+                "p2ptun forward /x/ssh 127.0.0.1:0 /ip4/192.0.2.7/tcp/5460/p2p/12D3...",
+                "Any free port, to a peer that no file knows",
+            ),
+            example(
+                "sudo p2ptun forward /x/ssh 127.0.0.1:2222 home office --save ssh",
+                "To the first of two that answers, for good, as [forward.ssh] in the file",
+            ),
+        ],
+        exits: TUNNEL_EXITS,
+    },
+    Entry {
+        command: "remove",
+        details: &[
+            "The comment directly above the tunnel goes with it, and those between its keys; all others stay. A running \
+             service lets open streams finish within `drain_timeout`.",
+        ],
+        examples: &[
+            example(
+                "sudo p2ptun remove ssh",
+                "Take [listen.ssh], or whatever kind it is, out of the file that holds it",
+            ),
+            example("p2ptun remove ssh --config my.toml", "Out of another file, or what it includes"),
+        ],
+        exits: &[
+            (Exit::Ok, "removed"),
+            (Exit::NoInput, "no tunnel has this name, or there is no file"),
+            (Exit::CannotCreate, "the file can't be written; what to remove by hand is printed"),
+            (Exit::Config, "the file is wrong, or would be without it; nothing is touched"),
         ],
     },
     Entry {
@@ -191,7 +286,8 @@ pub type Said = (&'static str, &'static str);
 pub const ENVIRONMENT: &[Said] = &[
     ("P2PTUN_CONFIG", "the configuration file, where --config names none"),
     ("P2PTUN_SOCKET", "the control socket, where --socket names none"),
-    ("P2PTUN_LOG", "what goes into the log: `debug`, or `p2ptun=debug,libp2p=info`"),
+    ("P2PTUN_LOG", "what is logged: `debug`, or `p2ptun=debug,libp2p=info`"),
+    ("P2PTUN_LOG_FORMAT", "the form of the log, as --log-format"),
     ("NO_COLOR", "if set, nothing is coloured"),
 ];
 

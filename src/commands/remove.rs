@@ -9,18 +9,7 @@ use super::{
 };
 use crate::{commands::global::Global, config};
 
-const EXAMPLES: &str = "\
-Examples:
-  p2ptun remove ssh
-      takes [listen.ssh], or whatever kind of tunnel ssh is, out of the file or of the one it includes
-  p2ptun --config ./p2ptun.toml remove ssh
-      out of another file
-
-The comment directly above the tunnel goes with it, and those between its keys; all others stay. A running service \
-lets open streams finish within its drain_timeout.";
-
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Remove {
     /// The name of the tunnel
     #[arg(value_name = "NAME")]

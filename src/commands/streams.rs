@@ -33,8 +33,8 @@ pub struct Streams {
     /// Only those of this tunnel
     #[arg(long, value_name = "NAME")]
     tunnel: Option<String>,
-    /// Only those with this peer
-    #[arg(long, value_name = "NAME|ID")]
+    /// Only those with this peer, a name or an id
+    #[arg(long, value_name = "PEER")]
     peer: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,

@@ -7,7 +7,7 @@ use super::{
     Reason, Refused,
     diagnostics::{Help, Problem, Wrong},
     load_by, print,
-    printable::{printable, toml_string},
+    printable::{printable, toml_key, toml_string},
     sources::{File, FileId},
 };
 use crate::spec::{Desired, Kind, Peer, PeerName, Tunnel, TunnelName};
@@ -127,11 +127,13 @@ impl Declaration {
         let entry = line.checked_sub(header + 1).and_then(|index| self.entries.get(index));
         let (key, argument) = entry.map_or(("", "the name"), |entry| (entry.key, entry.argument));
         let title = problem.title();
-        let subject = format!("[{}.{}]", self.kind, printable(&self.name));
+        let subject = format!("[{}.{}]", self.kind, toml_key(&self.name));
         let message = title.strip_prefix(&subject).unwrap_or(title).trim_start();
         let message = message.strip_prefix(key).unwrap_or(message).trim_start_matches(": ");
-        let help: Vec<_> = problem.helps.iter().map(|help| help.text.as_str()).collect();
-        let instead = problem.helps.iter().find_map(|help: &Help| Some(help.edit.as_ref()?.1.as_str()));
+        // What a warning advises is another line of the file.
+        let helps = if problem.is_error() { &problem.helps[..] } else { &[] };
+        let help: Vec<_> = helps.iter().map(|help| help.text.as_str()).collect();
+        let instead = helps.iter().find_map(|help: &Help| Some(help.edit.as_ref()?.1.as_str()));
         sentence(argument, message, Some(&help.join("; ")), instead)
     }
 }
@@ -190,7 +192,11 @@ mod tests {
         );
         assert!(both[1].starts_with("PEER: unknown peer `home`; "), "{both:?}");
         let name = Declaration { name: "Bad \"Name\"".into(), ..forward("/x/ssh", "127.0.0.1:1", HOME) };
-        assert!(wrong(&name)[0].starts_with("the name: a name is 1 to 63 characters"), "{:?}", wrong(&name));
+        assert!(
+            wrong(&name)[0].starts_with("the name: `Bad \"Name\"` is no name; a name is 1 to 63 "),
+            "{:?}",
+            wrong(&name)
+        );
     }
 
     #[test]
