@@ -376,11 +376,8 @@ async fn save(table: &mut Table) {
 
 async fn remove(table: &mut Table) {
     let mut node = idle().await;
-    let forwards = |names: &[&str]| {
-        let each = |name| format!("[forward.{name}]\nprotocol = '/x/x'\nbind = '127.0.0.1:0'\npeer = '{}'\n", node.id);
-        names.iter().map(each).collect::<String>()
-    };
-    node.body = forwards(&["a", "b"]);
+    let forward = |name| format!("[forward.{name}]\nprotocol = '/x/x'\nbind = '127.0.0.1:0'\npeer = '{}'\n", node.id);
+    node.body = ["a", "b"].map(forward).concat();
     node.write();
     let remove = |command: Command, name: &str| with(with(command, &["remove", name]), &of_file(&node));
     table.row("remove", 0, "removed a", &end(remove(node.command(), "a")).await);

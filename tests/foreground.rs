@@ -293,7 +293,7 @@ async fn a_wrong_argument_is_named() {
         ("listen /x/ssh 127.0.0.1:22 --allow anyone,anyone".to_owned(), "--allow: \"anyone\" stands by itself"),
         (
             "listen /x/ssh 127.0.0.1:22 --allow anyone --proxy-protocol v3".to_owned(),
-            "--proxy-protocol: `v3` is none of",
+            "--proxy-protocol: unknown value `v3`",
         ),
         (
             "listen /x/ssh 127.0.0.1:22 --allow anyone --connect-timeout 5".to_owned(),
@@ -320,7 +320,7 @@ async fn a_wrong_argument_is_named() {
         ),
         (forward(&["/x/ssh", "127.0.0.1:1", &good, "--bind-mode", "0600"]), "--bind-mode: only the socket file"),
         (forward(&["/x/ssh", "unix:/x/y", &good, "--bind-group", "a b"]), "--bind-group: `a b` is no name"),
-        (forward(&["/x/ssh", "127.0.0.1:1", &good, "--relay", "perhaps"]), "--relay: `perhaps` is none of"),
+        (forward(&["/x/ssh", "127.0.0.1:1", &good, "--relay", "perhaps"]), "--relay: unknown value `perhaps`"),
         (
             forward(&["/x/ssh", "127.0.0.1:1", &good, "--open-timeout", "never"]),
             "--open-timeout: `never` is no duration",

@@ -104,7 +104,14 @@ pub(super) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result
             "1" | "2" => words().find(|word| word.ends_with(&lower)),
             _ => None,
         };
-        Err(match meant.or_else(|| nearest(text, words())) {
+        // "v3" is as near to "v1" as to "v2".
+        let near = || {
+            let near = nearest(text, words())?;
+            let distance = |word| strsim::osa_distance(text, word);
+            let rivals = words().filter(|word| distance(word) == distance(near)).count();
+            (rivals == 1).then_some(near)
+        };
+        Err(match meant.or_else(near) {
             Some(word) => wrong.help(format!("did you mean `{word}`?")).instead(toml_string(word)),
             None => wrong.help(format!("it is one of {}", words().map(toml_string).collect::<Vec<_>>().join(", "))),
         })
