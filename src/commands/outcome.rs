@@ -1,9 +1,8 @@
 //! How a command ends: an exit code, and words where it did not do what was asked.
 
 use crate::{
-    config::{EditError, Reason, Refused},
+    config::{Reason, Refused},
     control::{ClientError, SocketError},
-    foreground,
     node::identity::IdentityError,
 };
 
@@ -69,29 +68,6 @@ impl From<ClientError> for Failure {
             ClientError::NoAccess { .. } => Exit::Permission,
             ClientError::Refused(_) => Exit::Config,
             ClientError::NoSuchStream(_) => Exit::NoInput,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-impl From<EditError> for Failure {
-    fn from(error: EditError) -> Self {
-        let exit = match &error {
-            EditError::Refused(refused) => return super::check::failure(refused),
-            EditError::WouldBreak(refused) => return super::check::would_fail(refused),
-            EditError::NameTaken { .. } => Exit::Config,
-            EditError::NoSuchTunnel { .. } => Exit::NoInput,
-            EditError::CannotWrite { .. } => Exit::CannotCreate,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-impl From<foreground::StartError> for Failure {
-    fn from(error: foreground::StartError) -> Self {
-        let exit = match error {
-            foreground::StartError::Bind(_) => Exit::Unavailable,
-            foreground::StartError::Os { .. } => Exit::Os,
         };
         Self::new(exit, error.to_string())
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     commands::global::Global,
-    config::{self, Declaration, Edited},
+    config::{self, Declaration, EditError, Edited},
     control::Client,
 };
 
@@ -55,5 +55,18 @@ fn follows(global: &Global, path: &Path, edited: &Edited) -> String {
             "The running service follows by itself; `p2ptun status` shows the result.".to_owned()
         }
         _ => "A service that runs with this file follows by itself; else `p2ptun run` starts one.".to_owned(),
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        let exit = match &error {
+            EditError::Refused(refused) => return super::check::failure(refused),
+            EditError::WouldBreak(refused) => return super::check::would_fail(refused),
+            EditError::NameTaken { .. } => Exit::Config,
+            EditError::NoSuchTunnel { .. } => Exit::NoInput,
+            EditError::CannotWrite { .. } => Exit::CannotCreate,
+        };
+        Self::new(exit, error.to_string())
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         outcome::{Exit, Failure},
     },
     config::{self, Declaration, Reason, multiaddress},
-    foreground::Foreground,
+    foreground::{Foreground, StartError},
     log::{self, Level},
     node::{
         NodeView,
@@ -155,6 +155,16 @@ impl Common {
         };
         let name = TunnelName::try_from(NAME).map_err(|error| self.wrong(error.to_string()))?;
         Ok(Desired { node, peers: known, tunnels: [(name, tunnel)].into(), ..Desired::default() })
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match error {
+            StartError::Bind(_) => Exit::Unavailable,
+            StartError::Os { .. } => Exit::Os,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
