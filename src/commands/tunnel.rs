@@ -29,6 +29,7 @@ use crate::{
         identity::{self, Identity},
     },
     spec::{Desired, Kind, Multiaddr, NodeSpec, Peer, PeerId, PeerName, Tunnel, TunnelName},
+    status::Time,
 };
 
 /// The name of a tunnel that stands in no file.
@@ -136,6 +137,9 @@ impl Common {
                 Some(log) => log,
                 None => start_log()?,
             };
+            if !self.logging.is_asked_for() {
+                report.log_begins();
+            }
             introduce(&running)?;
             Ok(running.run(|view| report.changed(view)).await?)
         })
@@ -163,6 +167,9 @@ pub(super) struct Report {
     names: BTreeMap<PeerId, PeerName>,
     matters: Box<dyn Fn(&PeerId) -> bool + Send>,
     connected: BTreeSet<PeerId>,
+    /// When the log began, where that was late. That a peer could not be reached before stands nowhere else.
+    log_begun: Option<Time>,
+    told_failed: BTreeSet<PeerId>,
     strangers: usize,
 }
 
@@ -170,10 +177,22 @@ impl Report {
     /// Of the peers that matter.
     pub(super) fn of(known: &Known, matters: impl Fn(&PeerId) -> bool + Send + 'static) -> Self {
         let names = known.iter().map(|(name, peer)| (peer.id, name.clone())).collect();
-        Self { names, matters: Box::new(matters), connected: BTreeSet::new(), strangers: 0 }
+        Self {
+            names,
+            matters: Box::new(matters),
+            connected: BTreeSet::new(),
+            log_begun: None,
+            told_failed: BTreeSet::new(),
+            strangers: 0,
+        }
+    }
+
+    fn log_begins(&mut self) {
+        self.log_begun = Some(Time::now());
     }
 
     fn changed(&mut self, view: &NodeView) {
+        self.tell_early_failures(view);
         let now: BTreeSet<_> = view.peers.keys().filter(|peer| (self.matters)(peer)).copied().collect();
         for peer in now.difference(&self.connected).copied().collect::<Vec<_>>() {
             if let (true, Some(seen)) = (self.is_worth_telling(&peer), view.peers.get(&peer)) {
@@ -186,6 +205,17 @@ impl Report {
             }
         }
         self.connected = now;
+    }
+
+    fn tell_early_failures(&mut self, view: &NodeView) {
+        let Some(begun) = self.log_begun else { return };
+        for (peer, away) in view.away.iter().filter(|(peer, _)| (self.matters)(peer)) {
+            if let Some(failure) = away.failure.as_ref().filter(|failure| failure.at < begun)
+                && self.told_failed.insert(*peer)
+            {
+                tell(&format!("can't reach {}: {}; trying again", self.name(peer), failure.reason));
+            }
+        }
     }
 
     /// Anyone can make up any number of identities.
