@@ -209,6 +209,24 @@ async fn a_peer_that_can_not_be_reached_from_the_start_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_is_told_either_by_the_log_or_beside_it() {
+    let (listener, visitor) = (Person::new(), Person::new());
+    let more = ["--log-level", "info"];
+    let listen =
+        listener.start(&[&["listen", "/x/echo", "127.0.0.1:9", "--allow", "anyone", LOOPBACK], &more[..]].concat());
+    let other_end = listen.other_end().await;
+    let arguments: Vec<&str> = other_end.iter().map(String::as_str).chain(more).collect();
+    let forward = visitor.start(&arguments);
+    forward.told("peer connected").await;
+    // A stranger is none of the log's business at this level.
+    listen.line("connected to ").await;
+    listen.ends_by(Signal::SIGINT).await;
+    forward.told("peer disconnected").await;
+    let said = forward.ends_by(Signal::SIGINT).await;
+    assert!(!said.contains("connected to "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_end_it_resets_what_is_open_and_exits_0() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let (listener, visitor, target) = (Person::new(), Person::new(), Target::bind());

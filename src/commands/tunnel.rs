@@ -128,6 +128,7 @@ impl Common {
         raise_file_limit();
         let names = desired.peers.iter().rev().map(|(name, peer)| (peer.id.to_string(), name.to_string()));
         log::name_peers(identity.peer_id(), names);
+        let logged = desired.known_peers();
         let start_log = || self.logging.start(Level::Warn);
         // Unless more is asked for, from when the tunnel is up: what fails before ends the command, and is said once.
         let early = if self.logging.is_asked_for() { Some(start_log()?) } else { None };
@@ -139,6 +140,9 @@ impl Common {
             };
             if !self.logging.is_asked_for() {
                 report.log_begins();
+            }
+            if tracing::enabled!(target: "p2ptun::node", tracing::Level::INFO) {
+                report.logged = logged;
             }
             introduce(&running)?;
             Ok(running.run(|view| report.changed(view)).await?)
@@ -167,6 +171,8 @@ pub(super) struct Report {
     names: BTreeMap<PeerId, PeerName>,
     matters: Box<dyn Fn(&PeerId) -> bool + Send>,
     connected: BTreeSet<PeerId>,
+    /// Those whose coming and going the log tells.
+    logged: BTreeSet<PeerId>,
     /// When the log began, where that was late. That a peer could not be reached before stands nowhere else.
     log_begun: Option<Time>,
     told_failed: BTreeSet<PeerId>,
@@ -181,6 +187,7 @@ impl Report {
             names,
             matters: Box::new(matters),
             connected: BTreeSet::new(),
+            logged: BTreeSet::new(),
             log_begun: None,
             told_failed: BTreeSet::new(),
             strangers: 0,
@@ -193,7 +200,8 @@ impl Report {
 
     fn changed(&mut self, view: &NodeView) {
         self.tell_early_failures(view);
-        let now: BTreeSet<_> = view.peers.keys().filter(|peer| (self.matters)(peer)).copied().collect();
+        let matters = |peer: &&PeerId| (self.matters)(peer) && !self.logged.contains(peer);
+        let now: BTreeSet<_> = view.peers.keys().filter(matters).copied().collect();
         for peer in now.difference(&self.connected).copied().collect::<Vec<_>>() {
             if let (true, Some(seen)) = (self.is_worth_telling(&peer), view.peers.get(&peer)) {
                 tell(&format!("connected to {} at {}", self.name(&peer), seen.address));
