@@ -101,6 +101,12 @@ impl Running {
         soon_or_show(&what, said, eventually(&what, || std::future::ready(found()))).await
     }
 
+    /// Waits until it has said `words`.
+    async fn told(&self, words: &str) {
+        let told = || self.said().contains(words).then_some(());
+        soon_or_show(words, &self.said, eventually(words, || std::future::ready(told()))).await;
+    }
+
     /// The arguments that it gives for the other end.
     async fn other_end(&self) -> Vec<String> {
         self.line("p2ptun ").await.split(' ').map(str::to_owned).collect()
@@ -180,10 +186,44 @@ async fn two_commands_alone_make_a_tunnel_and_leave_nothing_behind() {
     listen.line("connected to ").await;
     listen.ends_by(Signal::SIGINT).await;
     forward.line("no longer connected to ").await;
-    let told = || forward.said().contains("peer can't be reached; trying again").then_some(());
-    eventually("it says that it can't reach the peer", || std::future::ready(told())).await;
+    forward.told("peer can't be reached; trying again").await;
     forward.ends_by(Signal::SIGINT).await;
     assert_eq!((listener.left_behind(), visitor.left_behind()), (vec![], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_can_not_be_reached_from_the_start_is_told_once() {
+    let person = Person::new();
+    let id = "12D3KooWJpUikX2teHCrRgFNaZHTyG3nrPNdpa7ANSqMEYpW9zqi";
+    let nobody = format!("/ip4/127.0.0.1/tcp/9/p2p/{id}");
+    for more in [&[][..], &["--log-level", "warn"], &["--log-level", "error"]] {
+        let forward = person.start(&[&["forward", "/x/echo", "127.0.0.1:0", &nobody], more].concat());
+        forward.bound().await;
+        if more != ["--log-level", "error"] {
+            forward.told("Connection refused").await;
+        }
+        let said = forward.ends_by(Signal::SIGINT).await;
+        let expected = if more == ["--log-level", "error"] { 0 } else { 1 };
+        assert_eq!(said.matches("Connection refused").count(), expected, "{more:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_is_told_either_by_the_log_or_beside_it() {
+    let (listener, visitor) = (Person::new(), Person::new());
+    let more = ["--log-level", "info"];
+    let listen =
+        listener.start(&[&["listen", "/x/echo", "127.0.0.1:9", "--allow", "anyone", LOOPBACK], &more[..]].concat());
+    let other_end = listen.other_end().await;
+    let arguments: Vec<&str> = other_end.iter().map(String::as_str).chain(more).collect();
+    let forward = visitor.start(&arguments);
+    forward.told("peer connected").await;
+    // A stranger is none of the log's business at this level.
+    listen.line("connected to ").await;
+    listen.ends_by(Signal::SIGINT).await;
+    forward.told("peer disconnected").await;
+    let said = forward.ends_by(Signal::SIGINT).await;
+    assert!(!said.contains("connected to "), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

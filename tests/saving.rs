@@ -213,6 +213,39 @@ fn what_can_not_be_written_is_shown_to_be_added_by_hand() {
     assert_eq!(folder.names(), ["linked.toml", "p2ptun.toml"]);
 }
 
+/// Saves by way of a shell that runs `prepare` first, with the file as `$0`.
+fn save_after(prepare: &str, shell: &[&str], folder: &Folder) -> Answer {
+    let file = folder.path("p2ptun.toml");
+    let mut command = std::process::Command::new(shell[0]);
+    command.args(&shell[1..]).args(["-c", &format!("{prepare} exec \"$@\"")]).arg(&file);
+    command.args([env!("CARGO_BIN_EXE_p2ptun"), "-c"]).arg(&file);
+    command.args(["listen", "/x/web", "127.0.0.1:80", "--allow", HOME, "--save", "web"]);
+    command.output().unwrap().into()
+}
+
+#[test]
+fn where_the_disk_is_full_the_file_stays_and_only_what_matters_is_told() {
+    let folder = Folder::with(&[("p2ptun.toml", "# mine\n")]);
+    let answer = save_after("trap '' XFSZ; ulimit -f 0;", &["sh"], &folder);
+    assert_eq!(answer.exit, Some(73), "{}", answer.err);
+    assert!(answer.err.contains("p2ptun.toml: File too large (os error 27)\n"), "{}", answer.err);
+    assert_eq!((folder.text("p2ptun.toml").as_str(), folder.names()), ("# mine\n", vec!["p2ptun.toml".to_owned()]));
+}
+
+#[test]
+fn a_file_that_is_a_mount_point_can_not_be_replaced_and_that_is_said() {
+    let namespace = ["unshare", "--map-root-user", "--mount", "sh"];
+    let mount = "mount --bind \"$0\" \"$0\" || exit 99;";
+    let folder = Folder::with(&[("p2ptun.toml", "# mine\n")]);
+    let answer = save_after(mount, &namespace, &folder);
+    if !matches!(answer.exit, Some(0 | 73)) {
+        return eprintln!("NOT TRIED: no mount namespace is to be had: {}", answer.err);
+    }
+    assert_eq!(answer.exit, Some(73), "{}", answer.err);
+    assert!(answer.err.contains("p2ptun.toml: it is a mount point"), "{}", answer.err);
+    assert_eq!((folder.text("p2ptun.toml").as_str(), folder.names()), ("# mine\n", vec!["p2ptun.toml".to_owned()]));
+}
+
 #[test]
 fn a_clash_is_shown_as_check_shows_it_and_nothing_is_written() {
     let folder = Folder::with(&[

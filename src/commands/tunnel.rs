@@ -29,6 +29,7 @@ use crate::{
         identity::{self, Identity},
     },
     spec::{Desired, Kind, Multiaddr, NodeSpec, Peer, PeerId, PeerName, Tunnel, TunnelName},
+    status::Time,
 };
 
 /// The name of a tunnel that stands in no file.
@@ -127,6 +128,7 @@ impl Common {
         raise_file_limit();
         let names = desired.peers.iter().rev().map(|(name, peer)| (peer.id.to_string(), name.to_string()));
         log::name_peers(identity.peer_id(), names);
+        let logged = desired.known_peers();
         let start_log = || self.logging.start(Level::Warn);
         // Unless more is asked for, from when the tunnel is up: what fails before ends the command, and is said once.
         let early = if self.logging.is_asked_for() { Some(start_log()?) } else { None };
@@ -136,6 +138,12 @@ impl Common {
                 Some(log) => log,
                 None => start_log()?,
             };
+            if !self.logging.is_asked_for() {
+                report.log_begins();
+            }
+            if tracing::enabled!(target: "p2ptun::node", tracing::Level::INFO) {
+                report.logged = logged;
+            }
             introduce(&running)?;
             Ok(running.run(|view| report.changed(view)).await?)
         })
@@ -173,6 +181,11 @@ pub(super) struct Report {
     names: BTreeMap<PeerId, PeerName>,
     matters: Box<dyn Fn(&PeerId) -> bool + Send>,
     connected: BTreeSet<PeerId>,
+    /// Those whose coming and going the log tells.
+    logged: BTreeSet<PeerId>,
+    /// When the log began, where that was late. That a peer could not be reached before stands nowhere else.
+    log_begun: Option<Time>,
+    told_failed: BTreeSet<PeerId>,
     strangers: usize,
 }
 
@@ -180,11 +193,25 @@ impl Report {
     /// Of the peers that matter.
     pub(super) fn of(known: &Known, matters: impl Fn(&PeerId) -> bool + Send + 'static) -> Self {
         let names = known.iter().map(|(name, peer)| (peer.id, name.clone())).collect();
-        Self { names, matters: Box::new(matters), connected: BTreeSet::new(), strangers: 0 }
+        Self {
+            names,
+            matters: Box::new(matters),
+            connected: BTreeSet::new(),
+            logged: BTreeSet::new(),
+            log_begun: None,
+            told_failed: BTreeSet::new(),
+            strangers: 0,
+        }
+    }
+
+    fn log_begins(&mut self) {
+        self.log_begun = Some(Time::now());
     }
 
     fn changed(&mut self, view: &NodeView) {
-        let now: BTreeSet<_> = view.peers.keys().filter(|peer| (self.matters)(peer)).copied().collect();
+        self.tell_early_failures(view);
+        let matters = |peer: &&PeerId| (self.matters)(peer) && !self.logged.contains(peer);
+        let now: BTreeSet<_> = view.peers.keys().filter(matters).copied().collect();
         for peer in now.difference(&self.connected).copied().collect::<Vec<_>>() {
             if let (true, Some(seen)) = (self.is_worth_telling(&peer), view.peers.get(&peer)) {
                 tell(&format!("connected to {} at {}", self.name(&peer), seen.address));
@@ -196,6 +223,17 @@ impl Report {
             }
         }
         self.connected = now;
+    }
+
+    fn tell_early_failures(&mut self, view: &NodeView) {
+        let Some(begun) = self.log_begun else { return };
+        for (peer, away) in view.away.iter().filter(|(peer, _)| (self.matters)(peer)) {
+            if let Some(failure) = away.failure.as_ref().filter(|failure| failure.at < begun)
+                && self.told_failed.insert(*peer)
+            {
+                tell(&format!("can't reach {}: {}; trying again", self.name(peer), failure.reason));
+            }
+        }
     }
 
     /// Anyone can make up any number of identities.

@@ -41,7 +41,7 @@ pub struct Edited {
 pub enum EditError {
     /// What is there is broken.
     Refused(Refused),
-    /// What is there would be broken by the edit.
+    /// What is there would be broken by the new tunnel.
     WouldBreak(Refused),
     NameTaken {
         name: String,
@@ -127,7 +127,8 @@ pub fn remove(path: &Path, name: &str) -> Result<Edited, EditError> {
         let removed = text::remove(&text, &kind, name).map_err(|error| cannot(error.to_string()))?;
         // It was there a moment ago.
         if let Some(removed) = removed {
-            let after = load_held(path, &held, removed.as_bytes()).map_err(EditError::WouldBreak)?;
+            // Of a tunnel that is gone nothing can be wrong: what is, is the cut.
+            let after = load_held(path, &held, removed.as_bytes()).map_err(|_| cannot(ENTANGLED.to_owned()))?;
             expected.tunnels.retain(|tunnel, _| tunnel.as_str() != name);
             if let Some(edited) = put(&held, &removed, &expected, after).map_err(|why| cannot(why.to_string()))? {
                 return Ok(edited);
@@ -139,6 +140,7 @@ pub fn remove(path: &Path, name: &str) -> Result<Edited, EditError> {
 }
 
 const BUSY: &str = "other programs change it again and again";
+const ENTANGLED: &str = "it is written in a way in which an edit would change more than this tunnel";
 
 /// Where a tunnel is declared.
 struct Place {
@@ -175,8 +177,7 @@ fn load_held(main: &Path, held: &Held, bytes: &[u8]) -> Result<Loaded, Refused> 
 /// Writes `text` if it says what is expected. `None`: somebody else was faster.
 fn put(held: &Held, text: &str, expected: &Desired, after: Loaded) -> io::Result<Option<Edited>> {
     if after.desired != *expected {
-        let why = "it is written in a way in which an edit would change more than this tunnel";
-        return Err(io::Error::other(why));
+        return Err(io::Error::other(ENTANGLED));
     }
     Ok(match held.replace(text)? {
         Replaced::Overtaken => None,

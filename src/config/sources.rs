@@ -135,10 +135,15 @@ pub(super) fn read_bytes(path: &Path) -> io::Result<(Vec<u8>, fs::Metadata)> {
     check_regular(&metadata)?;
     let mut bytes = Vec::new();
     opened.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_SIZE {
+    check_size(bytes.len() as u64)?;
+    Ok((bytes, metadata))
+}
+
+pub(super) fn check_size(bytes: u64) -> io::Result<()> {
+    if bytes > MAX_FILE_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB, so hardly a configuration"));
     }
-    Ok((bytes, metadata))
+    Ok(())
 }
 
 /// A symlink is there and its file is not: who looks for the missing file sees it, and wonders.

@@ -97,11 +97,12 @@ impl Held {
         if let Some(metadata) = &self.metadata {
             self.check_writable(metadata)?;
         }
+        sources::check_size(text.len() as u64)?;
         let name = self.real.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Hidden, so that no `include` takes it for one of its files.
         let mut file =
             tempfile::Builder::new().prefix(&format!(".{name}.")).tempfile_in(&self.folder).map_err(plain)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.as_bytes()).map_err(plain)?;
         let mut losses = Vec::new();
         match &self.metadata {
             None => file.as_file().set_permissions(Permissions::from_mode(NEW_MODE))?,
@@ -115,6 +116,10 @@ impl Held {
         match put {
             Err(error) if self.is_new() && error.error.kind() == ErrorKind::AlreadyExists => {
                 return Ok(Replaced::Overtaken);
+            }
+            Err(error) if error.error.kind() == ErrorKind::ResourceBusy => {
+                let why = "it is a mount point, as in a container that was given this one file; edit it outside";
+                return Err(io::Error::new(ErrorKind::ResourceBusy, why));
             }
             put => put?,
         };
@@ -146,13 +151,15 @@ impl Held {
                 io::Error::new(error.kind(), format!("it belongs to somebody else, which could not be kept: {error}"))
             })?;
         }
-        // After the owner, whose change clears bits; before an access list, which brings its own.
-        file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))?;
-        let attributes = match xattr::list(&self.real) {
-            Ok(attributes) => attributes,
-            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+        let attributes: Vec<_> = match xattr::list(&self.real) {
+            Ok(attributes) => attributes.collect(),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Vec::new(),
             Err(error) => return Err(error),
         };
+        // The default list of the folder, which the mode would put into force, is not that of the file.
+        if !attributes.iter().any(|attribute| attribute == ACCESS_LIST) {
+            drop_access_list(file)?;
+        }
         for attribute in attributes {
             let Some(value) = xattr::get(&self.real, &attribute)? else { continue };
             if file.get_xattr(&attribute).is_ok_and(|kept| kept.as_ref() == Some(&value)) {
@@ -165,7 +172,8 @@ impl Held {
                 Err(error) => losses.push(format!("the attribute {} is lost: {error}", attribute.to_string_lossy())),
             }
         }
-        Ok(())
+        // After the owner, whose change clears bits, and after an access list: until it stands, the mode says too much.
+        file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
     }
 
     /// Whether the file is no longer the one that was read: editors know nothing of the lock.
@@ -180,6 +188,14 @@ impl Held {
             (Some(_), Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(true),
         }
+    }
+}
+
+fn drop_access_list(file: &File) -> io::Result<()> {
+    match file.get_xattr(ACCESS_LIST) {
+        Ok(Some(_)) => file.remove_xattr(ACCESS_LIST),
+        // There is none, or the file system knows none.
+        _ => Ok(()),
     }
 }
 

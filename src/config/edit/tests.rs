@@ -20,6 +20,18 @@ fn an_edit_that_says_more_than_it_should_is_not_written() {
 }
 
 #[test]
+fn what_can_not_be_cut_out_is_shown_to_be_taken_out_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("p2ptun.toml");
+    let text =
+        "listen = {\n  a = { target = '127.0.0.1:1', allow = [] }\n, b = { target = '127.0.0.1:2', allow = [] }\n}\n";
+    fs::write(&main, text).unwrap();
+    let error = remove(&main, "a").unwrap_err();
+    assert!(matches!(error, EditError::CannotWrite { by_hand: ByHand::TakeOut(_), .. }), "{error}");
+    assert_eq!(fs::read_to_string(&main).unwrap(), text);
+}
+
+#[test]
 fn a_file_of_a_store_is_to_be_changed_at_its_source() {
     let error = EditError::CannotWrite {
         file: "/nix/store/x-p2ptun.toml".into(),

@@ -37,10 +37,13 @@ pub(super) fn add(text: &str, tunnel: &Declaration) -> Result<String, TomlError>
 pub(super) fn remove(text: &str, kind: &str, name: &str) -> Result<Option<String>, TomlError> {
     let (mark, body) = split_mark(text);
     let file = Document::parse(body)?;
-    if let Some(mut all) = inline_table(&file, kind)? {
-        return Ok(remove_inline(&mut all, name).then(|| mark.to_owned() + &with_value(&file, kind, &all)));
-    }
-    let cuts = cuts(&file, kind, name);
+    let cuts = match inline_table(&file, kind)? {
+        None => cuts(&file, kind, name),
+        Some(mut all) => match inline_cuts(&file, kind, name) {
+            Some(cuts) => cuts,
+            None => return Ok(remove_inline(&mut all, name).then(|| mark.to_owned() + &with_value(&file, kind, &all))),
+        },
+    };
     if cuts.is_empty() {
         return Ok(None);
     }
@@ -75,14 +78,16 @@ pub(super) fn lines_of(text: &str, kind: &str, name: &str) -> Option<Lines> {
     let (_, body) = split_mark(text);
     let file = Document::parse(body).ok()?;
     let line = |offset: usize| body[..offset].matches('\n').count() + 1;
-    if let Some(all) = file.get(kind).and_then(Item::as_inline_table) {
-        let first = line(all.key(name).and_then(Key::span)?.start);
-        return Some(Lines { first, all: vec![first..=first] });
-    }
     let lines = |cut: Range<usize>| {
         let text = &body[cut.clone()];
         line(cut.start + text.len() - text.trim_start().len())..=line(cut.start + text.trim_end().len())
     };
+    if let Some(all) = file.get(kind).and_then(Item::as_inline_table) {
+        let first = line(all.key(name).and_then(Key::span)?.start);
+        let cuts = inline_cuts(&file, kind, name).unwrap_or_default();
+        let all = if cuts.is_empty() { vec![first..=first] } else { cuts.into_iter().map(lines).collect() };
+        return Some(Lines { first, all });
+    }
     let first = statements(&file).iter().find(|statement| statement.is_of(kind, name))?.lines.start;
     Some(Lines { first: line(first), all: cuts(&file, kind, name).into_iter().map(lines).collect() })
 }
@@ -197,6 +202,33 @@ fn walk(body: &str, table: &Table, path: &mut Vec<String>, found: &mut Vec<State
         }
         path.pop();
     }
+}
+
+/// What to cut to remove a tunnel from among inline tables that stand on lines of their own; `None` where it doesn't.
+fn inline_cuts(file: &Document<&str>, kind: &str, name: &str) -> Option<Vec<Range<usize>>> {
+    let body = file.raw();
+    let all = file.get(kind)?.as_inline_table()?;
+    let mut cuts = Vec::new();
+    let mut above = body[all.span()?.start..].find('\n')? + all.span()?.start + 1;
+    for (key, value) in all {
+        // A dotted one may be in several places.
+        let (Some(start), Some(value)) = (all.key(key)?.span(), value.span()) else { return None };
+        let entry = Statement::new(body, Vec::new(), false, Some(above), start.start..value.end);
+        if key == name {
+            let after = body[value.end..entry.lines.end].trim();
+            let after = after.strip_prefix(',').unwrap_or(after).trim_start();
+            let is_alone = body[entry.lines.start..start.start].trim().is_empty()
+                && (after.is_empty() || after.starts_with('#'))
+                && above <= entry.lines.start;
+            if !is_alone {
+                return None;
+            }
+            let comment = Between::new(body, entry.above.clone()).of_next();
+            cuts.push(with_blank_line(body, comment.start..entry.lines.end));
+        }
+        above = entry.lines.end;
+    }
+    Some(cuts)
 }
 
 /// What to cut out of a file to remove a tunnel: whole lines, in order and apart from each other.

@@ -90,6 +90,47 @@ fn attributes_and_mode_are_kept() {
     assert_eq!(names(folder.path()), ["f"]);
 }
 
+/// An access list by which also `user` may read, as the kernel takes it.
+fn access_list(user: u32) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, NOBODY), (2, 4, user), (4, 4, NOBODY), (16, 6, NOBODY), (32, 0, NOBODY)];
+    let entry =
+        |(tag, may, id): (u16, u16, u32)| [&tag.to_le_bytes()[..], &may.to_le_bytes(), &id.to_le_bytes()].concat();
+    [&2u32.to_le_bytes()[..], &entries.map(entry).concat()].concat()
+}
+
+#[test]
+fn who_may_read_a_file_is_kept_and_the_folder_adds_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("plain"), "old").unwrap();
+    fs::set_permissions(path("plain"), Permissions::from_mode(0o640)).unwrap();
+    fs::write(path("listed"), "old").unwrap();
+    let has_lists = xattr::set(path("listed"), ACCESS_LIST, &access_list(1234)).is_ok();
+    if !has_lists {
+        return eprintln!("NOT TRIED: the file system knows no access lists");
+    }
+    xattr::set(folder.path(), "system.posix_acl_default", &access_list(4321)).unwrap();
+    for name in ["plain", "listed"] {
+        let mode = fs::metadata(path(name)).unwrap().mode();
+        assert!(replaced(&Held::new(&path(name)).unwrap(), "new"));
+        assert_eq!(fs::metadata(path(name)).unwrap().mode(), mode, "{name}");
+    }
+    assert_eq!(xattr::get(path("plain"), ACCESS_LIST).unwrap(), None);
+    assert_eq!(xattr::get(path("listed"), ACCESS_LIST).unwrap(), Some(access_list(1234)));
+}
+
+#[test]
+fn what_would_be_too_large_to_be_read_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    fs::write(&file, "old").unwrap();
+    let error = Held::new(&file).unwrap().replace(&"#".repeat((4 << 20) + 1)).err().unwrap();
+    assert!(error.to_string().contains("larger than 4 MiB"), "{error}");
+    assert_eq!((fs::read(&file).unwrap(), names(folder.path())), (b"old".to_vec(), vec!["f".to_owned()]));
+}
+
 #[test]
 fn a_new_file_can_be_read_by_all_whatever_the_umask() {
     let folder = tempfile::tempdir().unwrap();

@@ -48,6 +48,23 @@ fn among_inline_tables_a_tunnel_is_one() {
 }
 
 #[test]
+fn inline_tables_on_lines_of_their_own_go_with_their_comments_alone() {
+    let web = "  # web server\n  web = { target = 'b', allow = [] }, # on web\n";
+    let ssh = "  # on ssh\n  ssh = { target = 'a', allow = [\n  ] }, # ssh too\n";
+    let rest = "  # nothing more\n}\nwatch = true\n";
+    assert_removed(&format!("listen = {{\n{web}{ssh}{rest}"), &format!("listen = {{\n{web}{rest}"));
+    assert_removed(&format!("listen = {{ # all\n{ssh}{web}{rest}"), &format!("listen = {{ # all\n{web}{rest}"));
+    assert_removed(&format!("listen = {{\n{web}\n{ssh}\n{rest}"), &format!("listen = {{\n{web}\n{rest}"));
+    let last = "  ssh = { target = 'a' } # last\n}\n";
+    assert_removed(&format!("listen = {{\n{web}{last}"), &format!("listen = {{\n{web}}}\n"));
+    let lines = lines_of(&format!("listen = {{\n{web}{ssh}{rest}"), "listen", "ssh").unwrap();
+    assert_eq!((lines.first, lines.all), (5, vec![4..=6]));
+    // Two on one line.
+    let both = "listen = { ssh = { target = 'a' }, web = { target = 'b' } }\n";
+    assert_eq!(remove(both, "listen", "ssh").unwrap().as_deref(), Some("listen = { web = { target = 'b' } }\n"));
+}
+
+#[test]
 fn beside_every_way_to_write_tunnels_one_can_be_added() {
     for text in [
         "[listen]\n",
