@@ -3,7 +3,7 @@
 mod run;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     future::pending,
     sync::{
         Arc,
@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use libp2p::multiaddr::Protocol;
 use tokio::{
     sync::watch,
-    task::{Id, JoinSet},
+    task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
@@ -125,6 +125,7 @@ impl Reconciler {
         self.retry().await;
         self.follow_node().await;
         applied.failed = self.failed();
+        self.close_books();
         self.publish();
         applied
     }
@@ -298,12 +299,10 @@ impl Reconciler {
         };
         tokio::select! {
             Some(ended) = self.tasks.join_next_with_id() => {
-                let (id, error) = match ended {
-                    Ok((id, ())) => (id, None),
-                    Err(error) => (error.id(), Some(error)),
-                };
-                if let Some(owner) = self.owners.remove(&id) {
-                    self.task_ended(id, owner, error.map(|error| error.to_string()));
+                self.task_ended(ended);
+                // Where many are retired many end at once, and what follows goes through all tunnels.
+                while let Some(ended) = self.tasks.try_join_next_with_id() {
+                    self.task_ended(ended);
                 }
             }
             () = retry => {}
@@ -315,21 +314,31 @@ impl Reconciler {
         self.retry().await;
         if std::mem::take(&mut self.drained) {
             self.follow_node().await;
+            self.close_books();
         }
         self.publish();
     }
 
-    fn task_ended(&mut self, id: Id, owner: Owner, error: Option<String>) {
+    fn task_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (id, error) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(owner) = self.owners.remove(&id) else { return };
         if owner.retired.is_some() {
             tracing::info!(tunnel = %owner.name, "tunnel ended");
             self.drained = true;
         } else if let Some(run) = self.runs.get_mut(&owner.name).filter(|run| run.task == Some(id)) {
-            let error = error.unwrap_or_else(|| "it ended by itself".to_owned());
+            let error = error.map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
             tracing::error!(tunnel = %owner.name, error, "the task of a tunnel has failed, which is a bug");
             run.died(error);
         }
-        let drained = |name: &TunnelName| !self.owners.values().any(|owner: &Owner| owner.name == *name);
-        self.books.retain(|name, _| self.declared.tunnels.contains_key(name) || !drained(name));
+    }
+
+    /// Keeps the books of tunnels that are declared, or still drain.
+    fn close_books(&mut self) {
+        let live: HashSet<_> = self.owners.values().map(|owner| &owner.name).collect();
+        self.books.retain(|name, _| self.declared.tunnels.contains_key(name) || live.contains(name));
     }
 
     async fn retry(&mut self) {
