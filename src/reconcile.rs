@@ -1,6 +1,7 @@
 //! The sole owner of live tunnels: applies plans, keeps trying what failed, watches over tasks, and keeps the books.
 
 mod run;
+mod sockets;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -12,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use libp2p::multiaddr::Protocol;
 use tokio::{
     sync::watch,
@@ -20,22 +20,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::run::{Retired, Run};
+use self::{
+    run::{Retired, Run},
+    sockets::BindResult,
+};
 use crate::{
     node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
-    spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
+    spec::{Desired, PeerId, Tunnel, TunnelName},
     status::{Applied, Counter, Counters, Due, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
-    tunnel::{
-        Scope,
-        events::Events,
-        is_built, not_built,
-        socket::{BindError, Socket},
-    },
+    tunnel::{Scope, events::Events, is_built, not_built},
 };
-
-/// Binds that may wait for a name to be resolved at a time; each takes a thread meanwhile.
-const BINDS_AT_ONCE: usize = 64;
 
 /// Live tunnels, and what is needed to change them.
 pub struct Reconciler {
@@ -165,62 +160,6 @@ impl Reconciler {
         }
     }
 
-    /// Gets hold of the sockets that the steps need, before any of them lets go of one. Also tells which tunnels have to
-    /// try again when others have let go.
-    async fn acquire(&self, steps: &[Step]) -> (HashMap<TunnelName, BindResult>, Vec<TunnelName>) {
-        let let_go: Vec<_> = steps.iter().filter_map(|step| self.let_go_by(step)).collect();
-        let (mut sockets, mut to_bind, mut postponed) = (HashMap::new(), Vec::new(), Vec::new());
-        for step in steps {
-            let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
-            | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
-            else {
-                continue;
-            };
-            if !is_built(tunnel) {
-                continue;
-            }
-            let handed_over = match socket {
-                SocketFrom::Nowhere => continue,
-                SocketFrom::HandOver(from) => self.runs.get(from).and_then(|run| run.socket.as_ref()),
-                // What was declared as port 0 may now be declared as the port that it got.
-                SocketFrom::Bind { .. } => let_go.iter().copied().find(|held| held.bound() == forward.bind.to_string()),
-            };
-            match handed_over {
-                Some(held) => {
-                    sockets.insert(name.clone(), held.set_access(&forward.bind).map(|()| held.clone()));
-                }
-                None => to_bind.push((name, forward, socket)),
-            }
-        }
-        let bound = self.bind_all(to_bind.iter().map(|(_, forward, _)| *forward)).await;
-        for ((name, _, socket), bound) in to_bind.into_iter().zip(bound) {
-            match (bound, socket) {
-                (Err(error), SocketFrom::Bind { after }) if error.is_in_use() && !after.is_empty() => {
-                    postponed.push(name.clone());
-                }
-                (bound, _) => drop(sockets.insert(name.clone(), bound)),
-            }
-        }
-        (sockets, postponed)
-    }
-
-    /// Binds for each of `forwards`, in their order. Side by side, for a name that nobody resolves in time takes seconds,
-    /// and meanwhile the loop hears nothing.
-    async fn bind_all<'a>(&self, forwards: impl IntoIterator<Item = &'a Forward>) -> Vec<BindResult> {
-        let binds: Vec<_> = forwards.into_iter().map(bind).collect();
-        let bound = stream::iter(binds).buffered(BINDS_AT_ONCE).inspect(|_| self.steps.add(1));
-        bound.collect().await
-    }
-
-    fn let_go_by(&self, step: &Step) -> Option<&Arc<Socket>> {
-        let name = match step {
-            Step::Retire(name) => name,
-            Step::Change { name, socket, .. } if *socket != SocketFrom::Nowhere => name,
-            Step::Change { .. } | Step::Start { .. } => return None,
-        };
-        self.runs.get(name)?.socket.as_ref()
-    }
-
     async fn start(&mut self, name: TunnelName, tunnel: Tunnel, socket: Option<BindResult>) {
         let books = self.books.entry(name.clone()).or_default();
         books.last_error.set(None);
@@ -276,14 +215,6 @@ impl Reconciler {
             if let (Some(retired), Some(Tunnel::Listen(successor))) = (retired, self.declared.tunnels.get(name)) {
                 retired.follow(successor).await;
             }
-        }
-    }
-
-    async fn bind_again(&mut self, name: &TunnelName) {
-        let Some(run) = self.runs.get_mut(name) else { return };
-        if let Tunnel::Forward(forward) = &run.tunnel {
-            let bound = bind(forward).await;
-            run.set_socket(bound).await;
         }
     }
 
@@ -465,12 +396,6 @@ fn node_config(desired: &Desired, own: PeerId) -> NodeConfig {
     addresses.remove(&own);
     kept.remove(&own);
     NodeConfig { listen, addresses, kept, known: desired.known_peers() }
-}
-
-type BindResult = Result<Arc<Socket>, BindError>;
-
-async fn bind(forward: &Forward) -> BindResult {
-    Socket::bind(&forward.bind).await.map(Arc::new)
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::spec::{Allow, Bind, Endpoint, ForwardPeer, Listen, Multiaddr, PeerId, PeerRef, RelayUse, StreamProtocol};
+use crate::spec::{
+    Allow, Bind, Endpoint, Forward, ForwardPeer, Listen, Multiaddr, PeerId, PeerRef, RelayUse, StreamProtocol,
+};
 
 const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
