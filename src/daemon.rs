@@ -352,6 +352,7 @@ impl Daemon {
         let streams = self.live.list().len();
         tracing::info!(streams, "stopping; told once more, the service ends at once");
         let deadline = Instant::now() + drain;
+        let mut view = self.node.view();
         self.vigil.stopping().await;
         let steps = self.reconciler.steps();
         self.vigil.during(&steps, self.reconciler.retire_all(drain)).await;
@@ -361,6 +362,8 @@ impl Daemon {
                     return tracing::info!("stopping at once, as told");
                 },
                 () = self.reconciler.next() => self.take_care().await,
+                // Whoever asks sees it as it is, for a drain may be long.
+                Ok(()) = view.changed() => self.show_node(),
                 () = self.live.changed() => self.vigil.news(),
                 () = self.vigil.keep() => {}
                 // Each tunnel ends at the deadline by itself; this is for one that can't.
