@@ -1,6 +1,8 @@
 //! The service: wires the house together, and runs the one loop that everything meets in.
 
 mod peers;
+mod refusal;
+mod unbuilt;
 mod vigil;
 
 use std::{
@@ -8,7 +10,6 @@ use std::{
     future::pending,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -137,7 +138,7 @@ impl Daemon {
 
         let mut tasks = JoinSet::new();
         let stop_control = CancellationToken::new();
-        let offline = offline(&desired);
+        let offline = unbuilt::offline(&desired);
         if let Some(reason) = &offline {
             tracing::error!(error = %reason, "node stays off the network");
         }
@@ -248,24 +249,19 @@ impl Daemon {
     }
 
     async fn apply_or_refuse(&mut self, looked: Result<Loaded, Refused>) -> Result<Applied, Refusal> {
-        let refused = match looked {
+        let (sources, refusal) = match looked {
             Ok(loaded) => match loaded.sources.emptied_since(&self.applied) {
                 None => return Ok(self.apply(loaded).await),
                 Some(path) => {
-                    let reason = format!(
-                        "{} has zero bytes, which is more likely an accident than a wish; the old set stays \
-                         (a file with only a comment removes every tunnel)",
-                        config::printable_path(path)
-                    );
-                    (loaded.sources, reason.into())
+                    let refusal = refusal::emptied(path);
+                    (loaded.sources, refusal)
                 }
             },
             Err(refused) => {
-                let refusal = refusal(&refused);
+                let refusal = refusal::of(&refused);
                 (refused.sources, refusal)
             }
         };
-        let (sources, refusal): (Sources, Refusal) = refused;
         let file = self.config.display();
         tracing::error!(%file, error = refusal.error, "configuration refused; the old set stays");
         self.watch(&sources, self.reconciler.declared().watch);
@@ -343,27 +339,8 @@ impl Daemon {
 
     /// Says once what of a configuration is accepted but has no effect in this version.
     fn log_what_does_not_act(&mut self, desired: &Desired) {
-        use crate::spec::{Dht, Relays};
-        let Desired { discovery, nat, node, .. } = desired;
-        let needs_network = !desired.tunnels.is_empty();
-        let keys = [
-            ("node.announce", !node.announce.is_empty()),
-            ("node.append_announce", !node.append_announce.is_empty()),
-            ("node.no_announce", !node.no_announce.is_empty()),
-            ("discovery.dht", needs_network && discovery.dht != Dht::Off),
-            ("discovery.bootstrap", discovery.bootstrap.is_some()),
-            ("discovery.mdns", needs_network && discovery.mdns),
-            ("nat.upnp", needs_network && nat.upnp),
-            ("nat.hole_punching", needs_network && nat.hole_punching),
-            ("nat.relays", needs_network && nat.relays != Relays::Off),
-            ("relay_service", desired.relay_service.is_some()),
-            ("metrics", desired.metrics.is_some()),
-        ];
-        let keys: Vec<_> = keys
-            .into_iter()
-            .filter(|(key, asked_for)| *asked_for && self.told_not_built.insert(key))
-            .map(|(key, _)| key)
-            .collect();
+        let keys = unbuilt::keys(desired).filter(|key| self.told_not_built.insert(key));
+        let keys: Vec<_> = keys.collect();
         if !keys.is_empty() {
             tracing::warn!(keys = keys.join(", "), "these keys have no effect, for what they ask for is not built yet");
         }
@@ -375,6 +352,7 @@ impl Daemon {
         let streams = self.live.list().len();
         tracing::info!(streams, "stopping; told once more, the service ends at once");
         let deadline = Instant::now() + drain;
+        let mut view = self.node.view();
         self.vigil.stopping().await;
         let steps = self.reconciler.steps();
         self.vigil.during(&steps, self.reconciler.retire_all(drain)).await;
@@ -384,6 +362,8 @@ impl Daemon {
                     return tracing::info!("stopping at once, as told");
                 },
                 () = self.reconciler.next() => self.take_care().await,
+                // Whoever asks sees it as it is, for a drain may be long.
+                Ok(()) = view.changed() => self.show_node(),
                 () = self.live.changed() => self.vigil.news(),
                 () = self.vigil.keep() => {}
                 // Each tunnel ends at the deadline by itself; this is for one that can't.
@@ -411,35 +391,9 @@ fn shown(config: &Path) -> PathBuf {
     absolute.as_deref().unwrap_or(config).to_string_lossy().into_owned().into()
 }
 
-/// What whoever asked for the reload is told: one line for logs, and every problem at its place.
-fn refusal(refused: &Refused) -> Refusal {
-    let problem = |problem: &config::Problem| {
-        let (file, line, column) = problem.position();
-        control::Problem {
-            is_error: problem.is_error(),
-            message: problem.title().to_owned(),
-            file: config::printable_path(file),
-            line,
-            column,
-            rendered: problem.render(false, config::DEFAULT_WIDTH),
-        }
-    };
-    Refusal {
-        problems: refused.problems().iter().take(Refusal::MOST).map(problem).collect(),
-        ..refused.to_string().into()
-    }
-}
-
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
     }
-}
-
-/// Why the node must stay off the network, if it must. A private network that is asked for and not kept would be a
-/// public one.
-fn offline(desired: &Desired) -> Option<Arc<str>> {
-    desired.node.private_network_key_file.as_ref()?;
-    Some("not built yet: private networks (node.private_network_key_file), so this node stays off the network".into())
 }

@@ -1,9 +1,10 @@
 //! The sole owner of live tunnels: applies plans, keeps trying what failed, watches over tasks, and keeps the books.
 
 mod run;
+mod sockets;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     future::pending,
     sync::{
         Arc,
@@ -12,30 +13,24 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use libp2p::multiaddr::Protocol;
 use tokio::{
     sync::watch,
-    task::{Id, JoinSet},
+    task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
-use self::run::{Retired, Run};
+use self::{
+    run::{Retired, Run},
+    sockets::BindResult,
+};
 use crate::{
     node::{Node, NodeConfig, has_ipv6},
     plan::{SocketFrom, Step, plan},
-    spec::{Desired, Forward, PeerId, Tunnel, TunnelName},
+    spec::{Desired, PeerId, Tunnel, TunnelName},
     status::{Applied, Counter, Counters, Due, Failed, LastError, State, Status, TunnelStatus, streams::LiveStreams},
-    tunnel::{
-        Scope,
-        events::Events,
-        is_built, not_built,
-        socket::{BindError, Socket},
-    },
+    tunnel::{Scope, events::Events, is_built, not_built},
 };
-
-/// Binds that may wait for a name to be resolved at a time; each takes a thread meanwhile.
-const BINDS_AT_ONCE: usize = 64;
 
 /// Live tunnels, and what is needed to change them.
 pub struct Reconciler {
@@ -125,6 +120,7 @@ impl Reconciler {
         self.retry().await;
         self.follow_node().await;
         applied.failed = self.failed();
+        self.close_books();
         self.publish();
         applied
     }
@@ -162,62 +158,6 @@ impl Reconciler {
             self.steps.add(1);
             self.bind_again(&name).await;
         }
-    }
-
-    /// Gets hold of the sockets that the steps need, before any of them lets go of one. Also tells which tunnels have to
-    /// try again when others have let go.
-    async fn acquire(&self, steps: &[Step]) -> (HashMap<TunnelName, BindResult>, Vec<TunnelName>) {
-        let let_go: Vec<_> = steps.iter().filter_map(|step| self.let_go_by(step)).collect();
-        let (mut sockets, mut to_bind, mut postponed) = (HashMap::new(), Vec::new(), Vec::new());
-        for step in steps {
-            let (Step::Start { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }
-            | Step::Change { name, tunnel: tunnel @ Tunnel::Forward(forward), socket }) = step
-            else {
-                continue;
-            };
-            if !is_built(tunnel) {
-                continue;
-            }
-            let handed_over = match socket {
-                SocketFrom::Nowhere => continue,
-                SocketFrom::HandOver(from) => self.runs.get(from).and_then(|run| run.socket.as_ref()),
-                // What was declared as port 0 may now be declared as the port that it got.
-                SocketFrom::Bind { .. } => let_go.iter().copied().find(|held| held.bound() == forward.bind.to_string()),
-            };
-            match handed_over {
-                Some(held) => {
-                    sockets.insert(name.clone(), held.set_access(&forward.bind).map(|()| held.clone()));
-                }
-                None => to_bind.push((name, forward, socket)),
-            }
-        }
-        let bound = self.bind_all(to_bind.iter().map(|(_, forward, _)| *forward)).await;
-        for ((name, _, socket), bound) in to_bind.into_iter().zip(bound) {
-            match (bound, socket) {
-                (Err(error), SocketFrom::Bind { after }) if error.is_in_use() && !after.is_empty() => {
-                    postponed.push(name.clone());
-                }
-                (bound, _) => drop(sockets.insert(name.clone(), bound)),
-            }
-        }
-        (sockets, postponed)
-    }
-
-    /// Binds for each of `forwards`, in their order. Side by side, for a name that nobody resolves in time takes seconds,
-    /// and meanwhile the loop hears nothing.
-    async fn bind_all<'a>(&self, forwards: impl IntoIterator<Item = &'a Forward>) -> Vec<BindResult> {
-        let binds: Vec<_> = forwards.into_iter().map(bind).collect();
-        let bound = stream::iter(binds).buffered(BINDS_AT_ONCE).inspect(|_| self.steps.add(1));
-        bound.collect().await
-    }
-
-    fn let_go_by(&self, step: &Step) -> Option<&Arc<Socket>> {
-        let name = match step {
-            Step::Retire(name) => name,
-            Step::Change { name, socket, .. } if *socket != SocketFrom::Nowhere => name,
-            Step::Change { .. } | Step::Start { .. } => return None,
-        };
-        self.runs.get(name)?.socket.as_ref()
     }
 
     async fn start(&mut self, name: TunnelName, tunnel: Tunnel, socket: Option<BindResult>) {
@@ -278,14 +218,6 @@ impl Reconciler {
         }
     }
 
-    async fn bind_again(&mut self, name: &TunnelName) {
-        let Some(run) = self.runs.get_mut(name) else { return };
-        if let Tunnel::Forward(forward) = &run.tunnel {
-            let bound = bind(forward).await;
-            run.set_socket(bound).await;
-        }
-    }
-
     /// Waits for something that needs care and takes care of it. Cancel-safe: what is not done now is done by the next
     /// call.
     pub async fn next(&mut self) {
@@ -298,12 +230,10 @@ impl Reconciler {
         };
         tokio::select! {
             Some(ended) = self.tasks.join_next_with_id() => {
-                let (id, error) = match ended {
-                    Ok((id, ())) => (id, None),
-                    Err(error) => (error.id(), Some(error)),
-                };
-                if let Some(owner) = self.owners.remove(&id) {
-                    self.task_ended(id, owner, error.map(|error| error.to_string()));
+                self.task_ended(ended);
+                // Where many are retired many end at once, and what follows goes through all tunnels.
+                while let Some(ended) = self.tasks.try_join_next_with_id() {
+                    self.task_ended(ended);
                 }
             }
             () = retry => {}
@@ -315,21 +245,31 @@ impl Reconciler {
         self.retry().await;
         if std::mem::take(&mut self.drained) {
             self.follow_node().await;
+            self.close_books();
         }
         self.publish();
     }
 
-    fn task_ended(&mut self, id: Id, owner: Owner, error: Option<String>) {
+    fn task_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (id, error) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(owner) = self.owners.remove(&id) else { return };
         if owner.retired.is_some() {
             tracing::info!(tunnel = %owner.name, "tunnel ended");
             self.drained = true;
         } else if let Some(run) = self.runs.get_mut(&owner.name).filter(|run| run.task == Some(id)) {
-            let error = error.unwrap_or_else(|| "it ended by itself".to_owned());
+            let error = error.map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
             tracing::error!(tunnel = %owner.name, error, "the task of a tunnel has failed, which is a bug");
             run.died(error);
         }
-        let drained = |name: &TunnelName| !self.owners.values().any(|owner: &Owner| owner.name == *name);
-        self.books.retain(|name, _| self.declared.tunnels.contains_key(name) || !drained(name));
+    }
+
+    /// Keeps the books of tunnels that are declared, or still drain.
+    fn close_books(&mut self) {
+        let live: HashSet<_> = self.owners.values().map(|owner| &owner.name).collect();
+        self.books.retain(|name, _| self.declared.tunnels.contains_key(name) || live.contains(name));
     }
 
     async fn retry(&mut self) {
@@ -456,12 +396,6 @@ fn node_config(desired: &Desired, own: PeerId) -> NodeConfig {
     addresses.remove(&own);
     kept.remove(&own);
     NodeConfig { listen, addresses, kept, known: desired.known_peers() }
-}
-
-type BindResult = Result<Arc<Socket>, BindError>;
-
-async fn bind(forward: &Forward) -> BindResult {
-    Socket::bind(&forward.bind).await.map(Arc::new)
 }
 
 #[cfg(test)]

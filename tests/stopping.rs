@@ -9,7 +9,7 @@ use std::{io, time::Duration};
 use futures::future::join_all;
 use nix::sys::signal::Signal;
 use support::{
-    Node, Pair, Service, Transport, forward, listen, soon,
+    Node, Pair, Service, Transport, forward, listen, peer, soon,
     traffic::{Ending, ending, ping},
     within,
 };
@@ -119,4 +119,28 @@ async fn who_comes_while_it_stops_is_turned_away(transport: Transport) {
     assert_eq!((code, answer["error"].as_str()), (503, Some("the service is stopping")));
     end_clean(client).await;
     assert_eq!(pair.client.exit().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_stops_the_status_follows_what_happens_to_peers() {
+    let echo = Service::echo();
+    let mut pair = Pair::prepare(Transport::Tcp).await;
+    let mut other = Node::prepare("other", Transport::Tcp).await;
+    pair.server.node_keys = format!("stop_timeout = \"{NEVER}\"\n");
+    let listens = format!("{}{}", peer("other", &other.id, &[]), listen("echo", echo.address));
+    pair.launch(&listens, &forward("echo")).await;
+    other.body = format!("{}{}", peer("server", &pair.server.id, &pair.server.addresses().await), forward("echo"));
+    other.start().await;
+    let mut client = pair.client.connect("echo").await;
+    soon("an echo", ping(&mut client)).await.unwrap();
+    let connected = |status: &serde_json::Value, count| {
+        let peers = status["peers"].as_array().unwrap();
+        peers.iter().filter(|peer| peer["connected"] == true).count() == count
+    };
+    pair.server.wait_until("both are connected", |status| connected(status, 2)).await;
+    begin_to_stop(&pair.server, Signal::SIGTERM).await;
+    other.kill9().await;
+    pair.server.wait_until("one of them is gone", |status| connected(status, 1)).await;
+    end_clean(client).await;
+    assert_eq!(pair.server.exit().await.code(), Some(0));
 }

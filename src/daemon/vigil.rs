@@ -121,6 +121,11 @@ impl Vigil {
         if self.notifier.is_silent() {
             return work.await;
         }
+        // The loop has come here, however little it has waited since: one short piece of work after the other must not look
+        // like a loop that hangs.
+        if self.beat_at.is_some_and(|due| due <= Instant::now()) {
+            self.ask();
+        }
         let mut work = pin!(work);
         let pause = self.beat.map_or(EXTEND_EVERY, |beat| beat.min(EXTEND_EVERY));
         let (mut done, mut look_at) = (steps.get(), Instant::now() + pause);

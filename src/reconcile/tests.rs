@@ -10,7 +10,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::spec::{Allow, Bind, Endpoint, ForwardPeer, Listen, Multiaddr, PeerId, PeerRef, RelayUse, StreamProtocol};
+use crate::spec::{
+    Allow, Bind, Endpoint, Forward, ForwardPeer, Listen, Multiaddr, PeerId, PeerRef, RelayUse, StreamProtocol,
+};
 
 const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
@@ -266,4 +268,33 @@ async fn a_peer_that_loses_the_right_is_cut_also_where_its_stream_drains() {
     let mut in_one_edit = stream().await;
     far.apply(TCP, vec![("echo", listen("/x/third", service, Allow::Peers(BTreeSet::new())))]).await;
     timeout(PATIENCE, in_one_edit.read_u8()).await.unwrap().unwrap_err();
+}
+
+/// With thousands of tunnels, a look at each of them for each that ends would take longer than a stop may.
+#[tokio::test]
+async fn tunnels_that_end_at_once_are_taken_care_of_at_once() {
+    let mut node = TestNode::new();
+    let (own, names) = (node.node.peer_id(), ["a", "b", "c", "d"]);
+    node.apply(TCP, names.map(|name| (name, forward("/x/echo", any_port(), own, vec![]))).into()).await;
+    node.reconciler.retire_all(Duration::ZERO).await;
+    // They have taken their leave, and need but a turn each.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    timeout(PATIENCE, node.reconciler.next()).await.unwrap();
+    assert!(node.reconciler.is_empty());
+    node.reconciler.take_care().await;
+    assert_eq!(node.reconciler.books.len(), 0);
+    assert_eq!(node.reconciler.status.borrow().tunnels.len(), 0);
+}
+
+#[tokio::test]
+async fn the_books_of_a_tunnel_that_never_had_a_task_are_closed_too() {
+    let mut node = TestNode::new();
+    let Tunnel::Listen(mut udp) = listen("/x/echo", any_port(), Allow::Anyone) else { unreachable!() };
+    udp.target = Endpoint::Udp(any_port().into());
+    node.apply(TCP, vec![("udp", Tunnel::Listen(udp))]).await;
+    assert_eq!(node.reconciler.books.len(), 1);
+    node.apply(TCP, vec![]).await;
+    assert_eq!(node.reconciler.books.len(), 0);
 }

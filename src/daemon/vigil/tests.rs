@@ -130,6 +130,17 @@ async fn long_work_feeds_the_watchdog_while_it_gets_on_and_the_node_answers() {
 }
 
 #[tokio::test]
+async fn a_loop_with_one_short_piece_of_work_after_the_other_feeds_the_watchdog() {
+    let mut scene = Scene::new(Some(OFTEN));
+    let steps = Counter::default();
+    for _ in 0..40 {
+        scene.vigil.during(&steps, sleep(OFTEN / 4)).await;
+    }
+    let heard = scene.heard();
+    assert!(pings(&heard) >= 3, "{heard:?}");
+}
+
+#[tokio::test]
 async fn a_loop_that_waits_feeds_the_watchdog_if_the_node_answers() {
     let mut scene = Scene::new(Some(OFTEN));
     scene.signs_of_life(None).await;
