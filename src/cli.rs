@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and the exit codes that answer.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -80,9 +80,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => code(exit),
         Err(failure) => {
-            // Where nobody listens, the exit code still tells.
             let message = commands::terminal::clean_lines(&failure.message, "");
-            let _ = writeln!(anstream::stderr(), "p2ptun: {message}");
+            commands::terminal::complain(true, &format!("p2ptun: {message}\n"));
             code(failure.exit)
         }
     }

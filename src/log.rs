@@ -113,11 +113,15 @@ pub fn start(settings: &Settings) -> Result<Logging, LogError> {
     Ok(Logging { _writer: writer })
 }
 
+/// Whether what is written to standard error goes to the journal, line by line.
+pub fn stderr_is_journal() -> bool {
+    sink::leads_to_journal(std::env::var("JOURNAL_STREAM").ok().as_deref())
+}
+
 fn destination(format: Format) -> (Form, Sink) {
-    let is_journal = || sink::leads_to_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
     let form = match format {
         Format::Json => Form::Json,
-        Format::Auto if is_journal() => Form::Journal,
+        Format::Auto if stderr_is_journal() => Form::Journal,
         Format::Journald => Form::Journal,
         Format::Auto | Format::Human if io::stderr().is_terminal() => {
             let colours = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;

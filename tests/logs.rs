@@ -260,6 +260,25 @@ async fn under_systemd_without_a_journal_socket_each_line_keeps_its_level() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_a_start_fails_is_an_error_of_the_journal_line_by_line() {
+    let node = Node::prepare("node", Transport::Tcp).await;
+    fs::write(&node.config, "[listen.ssh]\ntarget = \"127.0.0.1:22\"\nallow = \"anyone\"\nwatch = 1\n").unwrap();
+    let path = node.dir().join("journal");
+    let stream = File::create(&path).unwrap();
+    let metadata = stream.metadata().unwrap();
+    let mut command = node.run_command();
+    command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()));
+    let status = command.stdin(Stdio::null()).stderr(stream).status().unwrap();
+    assert_eq!(status.code(), Some(78));
+    let said = fs::read_to_string(path).unwrap();
+    for (level, words) in [("<3>", "unknown key `watch`"), ("<4>", "everybody who learns"), ("<3>p2ptun: ", "1 error")]
+    {
+        assert!(said.lines().any(|line| line.starts_with(level) && line.contains(words)), "{words} in {said}");
+    }
+    assert!(said.lines().all(|line| line.starts_with("<3>") || line.starts_with("<4>")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_failures_is_told_at_once_and_then_counted() {
     let nobody = Target::bind().address;
     let mut pair = json_pair(&listen("echo", nobody), &forward("echo")).await;

@@ -12,6 +12,7 @@ use crate::{
     commands::{
         global::Global,
         outcome::{Exit, Failure},
+        terminal::complain,
     },
     config::{self, Loaded, Problem, Reason, Refused},
 };
@@ -83,10 +84,8 @@ pub(super) fn would_fail(refused: &Refused) -> Failure {
 /// Prints problems to standard error, in colour where that is a terminal and `NO_COLOR` is not set.
 fn show(problems: &[Problem]) {
     let width = width();
-    let mut out = anstream::stderr().lock();
     for problem in problems {
-        // Without standard error there is nobody to tell; the exit code still says it.
-        let _ = writeln!(out, "{}", problem.render(true, width));
+        complain(problem.is_error(), &(problem.render(true, width) + "\n"));
     }
 }
 

@@ -1,13 +1,11 @@
 //! `p2ptun reload`: has the service look at its configuration again.
 
-use std::io::Write as _;
-
 use clap::Args;
 
 use super::{
     ask::ask,
     palette::{BAD, CAUTION, GOOD, paint},
-    terminal::{clean, clean_lines, print},
+    terminal::{clean, clean_lines, complain, print},
 };
 use crate::{
     commands::{
@@ -29,8 +27,7 @@ impl Reload {
             outcome => outcome?,
         };
         print(&changes(&applied))?;
-        // The exit code is that of the reload, which succeeded, whether or not anyone reads this.
-        let _ = anstream::stderr().write_all(troubles(&applied).as_bytes());
+        complain(false, &troubles(&applied));
         Ok(Exit::Ok)
     }
 }
@@ -38,8 +35,7 @@ impl Reload {
 /// Shows every problem as `p2ptun check` does.
 fn refused(refusal: &Refusal) -> Failure {
     let shown: String = refusal.problems.iter().map(|problem| clean_lines(&problem.rendered, "") + "\n\n").collect();
-    // Where nobody listens, the exit code still tells.
-    let _ = anstream::stderr().write_all(shown.as_bytes());
+    complain(true, &shown);
     let message = if refusal.problems.is_empty() {
         format!("the configuration was refused, and the set in force stays: {}", refusal.error)
     } else {

@@ -1,4 +1,4 @@
-//! What goes to standard output.
+//! What goes to standard output, and what to standard error.
 
 use std::{
     env,
@@ -8,6 +8,7 @@ use std::{
 use crate::{
     commands::outcome::{Exit, Failure},
     harmless::{self, is_harmful},
+    log::stderr_is_journal,
 };
 
 /// Prints `text`. That the reader has seen enough (`p2ptun status | head -1`) is no failure.
@@ -19,6 +20,20 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Says `text`, one or more whole lines, on standard error; in the journal, as an error or a warning. Where nobody
+/// listens, the exit code still tells.
+pub fn complain(is_error: bool, text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    let said = if stderr_is_journal() {
+        let level = if is_error { 3 } else { 4 };
+        let lines = text.lines().filter(|line| !line.is_empty());
+        stderr.write_all(lines.map(|line| format!("<{level}>{line}\n")).collect::<String>().as_bytes())
+    } else {
+        stderr.write_all(text.as_bytes())
+    };
+    drop(said);
 }
 
 /// How many columns there are for what is printed: those of the terminal, or what `COLUMNS` says, or 80.

@@ -635,6 +635,9 @@ async def refused_starts(tally, far):
             await output("systemctl", "start", "p2ptun", code=1)
             assert await show(*outcome) == ("failed", "failed", exit, "0"), await show(*outcome)
             await drop_in("start")
+    async with tally.check("why it did not start is an error in the journal"):
+        errors = [entry["MESSAGE"] for entry in await entries(PRIORITY="3")]
+        assert "p2ptun: /etc/p2ptun.toml: 1 error" in errors, errors
     async with tally.check("mended, it starts"):
         write(far, forward("echo", f"127.0.0.1:{ECHO}"))
         await output("systemctl", "start", "p2ptun")

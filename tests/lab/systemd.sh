@@ -9,17 +9,11 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tree=$here/../..
 [ $# -eq 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 64; }
 [ "$(id -u)" -eq 0 ] || { echo "systemd.sh: needs root, for the namespaces that it works in" >&2; exit 77; }
 
-p2ptun() {
-  cargo build --release --manifest-path "$tree/Cargo.toml" --message-format=json-render-diagnostics |
-    python3 -c 'import json, sys
-for line in sys.stdin:
-    built = json.loads(line)
-    if built.get("executable") and built["target"]["name"] == "p2ptun": print(built["executable"])'
-}
+# shellcheck source=tests/lab/build.sh
+source "$here/build.sh"
 p2ptun=${P2PTUN:-$(p2ptun)}
 
 # cgroup2, alone or beside cgroup1.
@@ -53,7 +47,7 @@ trap 'exit 143' TERM
 # What a user of a fresh clone has after `cargo build --release`, and the checks.
 mkdir -p "$state/root" "$state/tree/target/release" "$cgroup"
 cp "$p2ptun" "$state/tree/target/release/p2ptun"
-cp -r "$tree/packaging" "$tree/README.md" "$here/systemd.py" "$state/tree"
+cp -r "$root/packaging" "$root/README.md" "$here/systemd.py" "$state/tree"
 
 cat >"$state/init.sh" <<'INIT'
 set -eu
