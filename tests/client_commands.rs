@@ -417,6 +417,22 @@ async fn a_watch_on_a_terminal_draws_over_itself_and_leaves_the_scrollback_alone
 }
 
 #[tokio::test]
+async fn a_watch_ends_on_a_terminal_that_takes_nothing_any_more() {
+    let machine = Machine::new();
+    let service = serve(&machine.root.join("control.sock"));
+    // More than a terminal holds, so that writing waits for a reader.
+    service.status.send_modify(|status| status.config.error = Some("x".repeat(1024 * 1024)));
+    let size = Winsize { ws_row: 60_000, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+    let mut command = machine.command(&["status", "--watch=0.1"]);
+    let mut child = command.env("TERM", "xterm").stdout(slave).kill_on_drop(true).spawn().unwrap();
+    let mut begun = std::fs::File::from(master.try_clone().unwrap());
+    tokio::task::spawn_blocking(move || begun.read(&mut [0; 16]).unwrap()).await.unwrap();
+    kill(Pid::from_raw(child.id().unwrap() as i32), Signal::SIGINT).unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, child.wait()).await.expect("it hangs").unwrap().code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_watch_checks_nothing_and_looks_at_sensible_times() {
     let machine = Machine::new();
     for arguments in [&["--watch", "--check"][..], &["--watch=0"], &["--watch=soon"], &["--watch=", "--json"]] {

@@ -74,4 +74,7 @@ async fn a_private_network_that_is_not_built_yet_keeps_the_node_off_every_networ
     let own = |socket: &String| socket.contains(&format!("{:04X}", bound.port()));
     assert!(sockets.iter().all(own), "{sockets:?}, of which {bound} is ours");
     assert_eq!(echo.accepted(), 0);
+    let log = pair.client.log_text();
+    let (_, log) = log.rsplit_once("--- p2ptun run").unwrap();
+    assert!(log.contains("ready") && !log.contains("tunnel up"), "{log}");
 }

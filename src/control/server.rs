@@ -195,6 +195,8 @@ async fn serve(stream: UnixStream, asked: Asked) {
             .timer(TokioTimer::new())
             .header_read_timeout(REQUEST_DEADLINE)
             .keep_alive(false)
+            // A client that has said all may say so, as `nc -N` does, and still waits for its answer.
+            .half_close(true)
             .max_buf_size(MAX_BUFFER)
             .serve_connection(TokioIo::new(stream), service)
     );

@@ -93,6 +93,24 @@ async fn a_reload_is_answered_when_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_no_more_gets_its_answer_all_the_same() {
+    let mut service = service();
+    let client = async {
+        let mut stream = UnixStream::connect(&service.path).await.unwrap();
+        stream.write_all(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        heard(stream).await
+    };
+    let daemon = async {
+        let request = service.reloads.recv().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        request.reply.send(Ok(Applied::default())).unwrap();
+    };
+    let said = between(client, daemon).await;
+    assert!(said.starts_with("HTTP/1.1 200 OK"), "{said}");
+}
+
+#[tokio::test]
 async fn a_refused_reload_says_why() {
     let mut service = service();
     let daemon = async {

@@ -102,6 +102,9 @@ fn in_words(error: dns::Error<io::Error>) -> io::Error {
             let words: Vec<_> = errors.into_iter().map(|error| in_words(error).to_string()).collect();
             io::Error::other(words.join("; "))
         }
+        dns::Error::ResolveError(error) if error.is_no_records_found() => {
+            io::Error::new(io::ErrorKind::NotFound, "the name stands for no address")
+        }
         other => io::Error::other(other),
     }
 }
@@ -141,5 +144,27 @@ impl<O: 'static> Transport for Shared<O> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
         Pin::new(&mut *self.lock()).poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::{
+        Endpoint,
+        transport::{PortUse, dummy::DummyTransport},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_nobody_knows_is_told_in_words() {
+        let nowhere = DummyTransport::<()>::new().map_err(|_| io::Error::other("nowhere"));
+        // Nobody is asked for names that end in `invalid`.
+        let (config, options) = (dns::ResolverConfig::default(), dns::ResolverOpts::default());
+        let mut resolver = dns::tokio::Transport::custom(nowhere, config, options);
+        let address = "/dns4/host.invalid/tcp/1".parse().unwrap();
+        let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::Reuse };
+        let error = resolver.dial(address, options).unwrap().await.unwrap_err();
+        assert_eq!(in_words(error).to_string(), "the name stands for no address");
     }
 }

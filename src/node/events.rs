@@ -1,6 +1,8 @@
 //! What the node says in the log: named peers that come and go, dials that fail, newcomers that are turned away. None of
 //! it more often than a person can read.
 
+use std::io;
+
 use libp2p::swarm::ListenError;
 use tokio::time::Instant;
 
@@ -133,10 +135,29 @@ fn tell_listener_failure(told: &Told<String>) {
 }
 
 /// What is at the bottom of an error, without the layers above it.
-pub fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    match error.downcast_ref::<io::Error>() {
+        // A process that was killed, mostly. What the layers make of it is for programmers.
+        Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the far end hung up without a goodbye".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_killed_process_is_told_in_words() {
+        let eof = io::Error::new(io::ErrorKind::UnexpectedEof, "no close_notify: https://docs.example/manual");
+        let wrapped = libp2p::swarm::ConnectionError::IO(eof);
+        assert_eq!(innermost(&wrapped), "the far end hung up without a goodbye");
+        assert_eq!(innermost(&io::Error::other("out of order")), "out of order");
+    }
 }

@@ -110,7 +110,8 @@ impl Run {
     pub async fn set_socket(&mut self, bound: Result<Arc<Socket>, BindError>) {
         match bound {
             Ok(socket) => {
-                if self.socket.as_ref().is_none_or(|held| held.bound() != socket.bound()) {
+                let is_news = self.socket.as_ref().is_none_or(|held| held.bound() != socket.bound());
+                if is_news && self.offline.is_none() {
                     tracing::info!(tunnel = %self.name, bind = socket.bound(), "tunnel up");
                 }
                 self.socket = Some(socket);

@@ -448,6 +448,23 @@ fn a_peer_that_connects_to_us_is_not_missed() {
 }
 
 #[test]
+fn a_peer_that_a_tunnel_leads_to_is_missed_even_if_nobody_can_dial_it() {
+    let mut laptop = away(Some("laptop"), PeerId::random());
+    laptop.error = Some("the file gives no address for it, so it has to connect to this node".into());
+    laptop.error_at = Some(at("09:00:00"));
+    let id = laptop.id.to_string();
+    for written in ["laptop".to_owned(), id.clone(), format!("/ip4/192.0.2.1/tcp/1/p2p/{id}")] {
+        let mut status = new();
+        status.tunnels = vec![forward("ssh", "127.0.0.1:2222", "/x/ssh", &written)];
+        status.peers = vec![laptop.clone()];
+        let text = view::render(&status, now(), 80);
+        assert!(text.starts_with("\x1b[33m●") && text.contains("\x1b[33m!\x1b[0m"), "{text}");
+        status.tunnels[0].state = State::Draining;
+        assert!(view::render(&status, now(), 80).contains("\x1b[2m-\x1b[0m"));
+    }
+}
+
+#[test]
 fn all_is_well_when_what_is_declared_is_ready() {
     let mut status = new();
     assert!(is_well(&status));

@@ -18,7 +18,7 @@ pub(super) fn render(status: &Status, now: Time, width: usize) -> String {
     let paragraphs = [
         summary(status, width) + &troubles(status, now, width),
         tunnels(status, now, width),
-        peers(&status.peers, now, width),
+        peers(status, now, width),
         node(status, now, width),
     ];
     let said: Vec<&str> = paragraphs.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
@@ -61,7 +61,7 @@ fn summary(status: &Status, width: usize) -> String {
     }
     if !status.peers.is_empty() {
         let connected = status.peers.iter().filter(|peer| peer.connected).count();
-        let wanted = status.peers.iter().any(is_missed);
+        let wanted = status.peers.iter().any(|peer| is_missed(peer, &status.tunnels));
         let text = format!("{connected} of {} connected", count(status.peers.len() as u64, "peer"));
         parts.push((" · ", if wanted { CAUTION } else { PLAIN }, text));
     }
@@ -206,30 +206,35 @@ fn route(tunnel: &TunnelStatus) -> String {
     }
 }
 
-fn peers(peers: &[PeerStatus], now: Time, width: usize) -> String {
-    let mut peers: Vec<_> = peers.iter().collect();
+fn peers(status: &Status, now: Time, width: usize) -> String {
+    let mut peers: Vec<_> = status.peers.iter().collect();
     // Those with a name first.
     peers.sort_by_key(|peer| (peer.name.is_none(), peer.name.clone()));
-    let rows = peers.into_iter().map(|peer| self::peer(peer, now)).collect();
+    let rows = peers.into_iter().map(|peer| self::peer(peer, is_missed(peer, &status.tunnels), now)).collect();
     let section = Section { titles: ["PEER", "PATH", "RTT", "STREAMS"], tail_title: "ADDRESS", rows };
     table([names(width), Column::words(9), Column::numbers(7), Column::numbers(7)], &[section], width)
 }
 
-/// Whether it should be connected and isn't.
-fn is_missed(peer: &PeerStatus) -> bool {
-    !peer.connected && (peer.retry_at.is_some() || peer.error.is_some() && peer.error_at.is_none())
+/// Whether it should be connected and isn't: it is dialled, or a tunnel leads to it, which may have to wait for its call.
+fn is_missed(peer: &PeerStatus, tunnels: &[TunnelStatus]) -> bool {
+    let id = peer.id.to_string();
+    let is_it = |written: &String| peer.name.as_ref() == Some(written) || written.ends_with(&id);
+    let leads_there = |tunnel: &TunnelStatus| {
+        tunnel.state != State::Draining && tunnel.peer.iter().chain(tunnel.peers.iter().flatten()).any(is_it)
+    };
+    !peer.connected && (peer.retry_at.is_some() || tunnels.iter().any(leads_there))
 }
 
-fn peer(peer: &PeerStatus, now: Time) -> Row<4> {
+fn peer(peer: &PeerStatus, is_missed: bool, now: Time) -> Row<4> {
     let (style, path) = match peer.path {
-        _ if !peer.connected => (if is_missed(peer) { CAUTION } else { DETAIL }, "none"),
+        _ if !peer.connected => (if is_missed { CAUTION } else { DETAIL }, "none"),
         Path::Direct => (GOOD, "direct"),
         Path::Relayed => (CAUTION, "relayed"),
         Path::None | Path::Unknown => (PLAIN, "connected"),
     };
     let mut notes = Vec::new();
     if !peer.connected && (peer.error.is_some() || peer.retry_at.is_some()) {
-        let (mark, style) = if is_missed(peer) { ('!', CAUTION) } else { ('-', DETAIL) };
+        let (mark, style) = if is_missed { ('!', CAUTION) } else { ('-', DETAIL) };
         let text = peer.error.as_deref().map_or("not connected".into(), |error| clean_lines(error, ""));
         notes.push(Note { mark, style, text, aside: when(peer.error_at, peer.retry_at, now) });
     }

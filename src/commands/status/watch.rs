@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook_tokio::Signals;
 use tokio::{
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval as ticks},
+    time::{MissedTickBehavior, interval as ticks, timeout},
 };
 
 use super::{
@@ -33,6 +33,9 @@ use crate::{
     control::Client,
     status::Time,
 };
+
+/// How long a terminal may take to end its line.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// Reads how often to look.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
@@ -58,8 +61,8 @@ pub(super) async fn watch(client: &Client, interval: Duration, json: bool) -> Re
     tokio::select! {
         signal = ends.next() => {
             if screen.is_redrawn() && signal == Some(SIGINT) {
-                // The terminal has put ^C where the cursor is. If it is gone, so is the need.
-                let _ = io::stdout().write_all(b"\n");
+                // The terminal has put ^C where the cursor is. If it is gone, or takes nothing, so is the need.
+                let _ = timeout(LAST_WORD, spawn_blocking(|| io::stdout().write_all(b"\n"))).await;
             }
             Ok(Exit::Ok)
         }
@@ -120,16 +123,19 @@ enum Screen {
         colour: bool,
     },
     /// Anything else: one frame after another.
-    Paper,
+    Paper {
+        colour: bool,
+    },
     Json,
 }
 
 impl Screen {
     fn of_stdout() -> Self {
         let is_dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         match io::stdout().is_terminal() && !is_dumb {
-            true => Self::Terminal { is_fresh: true, colour: AutoStream::choice(&io::stdout()) != ColorChoice::Never },
-            false => Self::Paper,
+            true => Self::Terminal { is_fresh: true, colour },
+            false => Self::Paper { colour },
         }
     }
 
@@ -148,13 +154,13 @@ impl Screen {
     fn absence(&mut self, failure: &Failure, since: Time, now: Time, is_news: bool) -> Option<String> {
         let message = clean_lines(&failure.message, "");
         match self {
-            Self::Json | Self::Paper if !is_news => None,
+            Self::Json | Self::Paper { .. } if !is_news => None,
             Self::Json => {
                 // It has no place between the lines of JSON. Where nobody listens, there is nothing to be said.
                 let _ = writeln!(anstream::stderr(), "p2ptun: {message}");
                 None
             }
-            Self::Paper | Self::Terminal { .. } => {
+            Self::Paper { .. } | Self::Terminal { .. } => {
                 let passed = age(since, now);
                 let first = format!("{} no answer from the service for {passed}; waiting for it\n", paint(BAD, "×"));
                 Some(self.frame(&(first + &paragraph(&message, "  ", "  ", PLAIN, width())), now))
@@ -167,31 +173,36 @@ impl Screen {
         match self {
             Self::Terminal { is_fresh, colour } => {
                 let rows = usize::from(size().map_or(24, |(_, rows)| rows));
-                let text = if *colour { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() };
+                let lines =
+                    if *colour { fit(text, rows) } else { anstream::adapter::strip_str(&fit(text, rows)).to_string() };
                 // What is on the screen now scrolls up, to be found there later.
                 let scroll = if std::mem::take(is_fresh) { "\n".repeat(rows - 1) } else { String::new() };
-                scroll + &redraw(&text, rows)
+                scroll + &redraw(&lines)
             }
-            Self::Paper | Self::Json => format!("--- {now}\n{}\n", anstream::adapter::strip_str(text)),
+            Self::Paper { colour: true } => format!("--- {now}\n{text}\n"),
+            Self::Paper { .. } | Self::Json => format!("--- {now}\n{}\n", anstream::adapter::strip_str(text)),
         }
     }
 }
 
-/// Draws over what is on a screen of so many rows: from its top, each line to its end, and what is left is erased. Lines
-/// that are too long end at the edge, for each must be one row.
-fn redraw(text: &str, rows: usize) -> String {
-    let mut lines: Vec<&str> = text.lines().collect();
+/// What of `text` a screen of so many rows has room for.
+fn fit(text: &str, rows: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
     // The cursor ends on the row below.
     let room = rows.saturating_sub(1).max(1);
-    let more = if lines.len() > room {
-        let hidden = lines.len() - (room - 1);
-        lines.truncate(room - 1);
-        paint(DETAIL, format!("… {hidden} more lines, in a taller window")) + "\x1b[K\n"
-    } else {
-        String::new()
-    };
-    let lines: String = lines.into_iter().map(|line| format!("{line}\x1b[K\n")).collect();
-    format!("\x1b[?7l\x1b[H{lines}{more}\x1b[J\x1b[?7h")
+    if lines.len() <= room {
+        return text.to_owned();
+    }
+    let shown: String = lines[..room - 1].iter().map(|line| format!("{line}\n")).collect();
+    let hidden = lines.len() - (room - 1);
+    shown + &paint(DETAIL, format!("… {hidden} more lines, in a taller window")) + "\n"
+}
+
+/// Draws over what is on a screen: from its top, each line to its end, and what is left is erased. Lines that are too long
+/// end at the edge, for each must be one row.
+fn redraw(text: &str) -> String {
+    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[?7l\x1b[H{lines}\x1b[J\x1b[?7h")
 }
 
 #[cfg(test)]
@@ -209,17 +220,29 @@ mod tests {
 
     #[test]
     fn a_frame_is_drawn_over_the_one_before_and_fits_the_screen() {
-        assert_eq!(redraw("a\nb\n", 24), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
-        let drawn = redraw(&"x\n".repeat(30), 10);
-        assert_eq!(drawn.matches('\n').count(), 9, "one row is left to the cursor");
-        assert!(drawn.contains("… 22 more lines"), "{drawn}");
-        assert_eq!(redraw(&"x\n".repeat(9), 10).matches('x').count(), 9);
+        assert_eq!(redraw("a\nb\n"), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
+        let shown = fit(&"x\n".repeat(30), 10);
+        assert_eq!(shown.lines().count(), 9, "one row is left to the cursor");
+        assert!(shown.contains("… 22 more lines"), "{shown}");
+        assert_eq!(fit(&"x\n".repeat(9), 10), "x\n".repeat(9));
     }
 
     #[test]
-    fn on_paper_each_frame_has_its_time_and_no_colour() {
+    fn on_paper_each_frame_has_its_time_and_colour_only_where_it_is_wanted() {
         let now: Time = "2026-11-20T10:00:00Z".parse().unwrap();
-        assert_eq!(Screen::Paper.frame("\x1b[32m●\x1b[0m well\n", now), "--- 2026-11-20T10:00:00Z\n● well\n\n");
+        let frame = |colour| Screen::Paper { colour }.frame("\x1b[32m●\x1b[0m well\n", now);
+        assert_eq!(frame(false), "--- 2026-11-20T10:00:00Z\n● well\n\n");
+        assert_eq!(frame(true), "--- 2026-11-20T10:00:00Z\n\x1b[32m●\x1b[0m well\n\n");
+    }
+
+    #[test]
+    fn a_terminal_without_colour_gets_none_not_even_where_the_window_is_too_small() {
+        let mut screen = Screen::Terminal { is_fresh: false, colour: false };
+        let drawn = screen.frame(&"\x1b[32m●\x1b[0m well\n".repeat(1000), Time::now());
+        assert!(
+            drawn.contains("more lines") && !drawn.contains(&DETAIL.to_string()) && !drawn.contains("\x1b[32m"),
+            "{drawn:?}"
+        );
     }
 
     #[test]
