@@ -111,8 +111,9 @@ impl PeerBook {
             return Ok(None);
         }
         let wrong = Wrong::new(format!("unknown peer {}", quoted(text)));
-        let names = self.declared.keys().map(String::as_str).filter(|_| self.declared.len() <= COMPARED);
-        if let Some(name) = nearest(text, names) {
+        if self.declared.len() <= COMPARED
+            && let Some(name) = nearest(text, self.declared.keys().map(String::as_str))
+        {
             return Err(wrong.help(format!("did you mean `{name}`?")).instead(toml_string(name)));
         }
         Err(match PeerName::try_from(text) {
@@ -132,6 +133,10 @@ impl PeerBook {
     pub(super) fn list_for(&self, text: &str) -> Option<String> {
         if means_anyone(text) {
             return Some("\"anyone\"".into());
+        }
+        let several: Vec<_> = text.split([',', ' ', ';']).filter(|one| !one.is_empty()).collect();
+        if several.len() > 1 && several.iter().all(|one| self.resolve(one).is_ok()) {
+            return Some(format!("[{}]", several.into_iter().map(toml_string).collect::<Vec<_>>().join(", ")));
         }
         match self.resolve(text) {
             Ok(_) => Some(format!("[{}]", toml_string(text))),
