@@ -110,7 +110,7 @@ fn local(text: &str) -> Result<Endpoint, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_path(path).map(Endpoint::Unix);
     }
-    if let Some(address) = text.strip_prefix("udp:") {
+    if let Some(address) = text.strip_prefix("udp:").filter(|address| !address.starts_with("//")) {
         return host_port(address, "udp:").map(Endpoint::Udp);
     }
     if text.starts_with('/') {
@@ -144,6 +144,7 @@ fn from_url(text: &str, scheme: &str, rest: &str) -> Wrong {
     let wrong = wrong.help(help);
     let meant = [Some(host.to_owned()), port.map(|port| format!("{host}:{port}"))];
     match meant.into_iter().flatten().find(|address| host_port(address, "").is_ok()) {
+        Some(address) if scheme == "udp" => wrong.instead(toml_string(&format!("udp:{address}"))),
         Some(address) => wrong.instead(toml_string(&address)),
         None => wrong,
     }
@@ -287,6 +288,7 @@ mod tests {
                 "\"/ip4/127.0.0.1/tcp/22\"",
             ),
             ("tcp:localhost:80", "\"localhost:80\""),
+            ("udp://127.0.0.1:53", "\"udp:127.0.0.1:53\""),
             ("*:80", "\"0.0.0.0:80\""),
         ];
         for (written, meant) in cases {

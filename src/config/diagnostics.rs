@@ -136,10 +136,8 @@ impl Place {
 
     /// Line and column, both from 1; the column counts characters.
     pub(super) fn line_and_column(&self) -> (usize, usize) {
-        let before = &self.file.text[..self.span.start];
-        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-        let column = before[self.line_start()..].chars().count() + 1;
-        (line, column)
+        let (line, start) = self.file.line_at(self.span.start);
+        (line, self.file.text[start..self.span.start].chars().count() + 1)
     }
 
     /// The line on which the place begins, without its end, and which bytes of that line the place covers.
@@ -166,7 +164,7 @@ impl Place {
     }
 
     fn line_start(&self) -> usize {
-        self.file.text[..self.span.start].rfind('\n').map_or(0, |newline| newline + 1)
+        self.file.line_at(self.span.start).1
     }
 
     fn covers_lines(&self) -> bool {

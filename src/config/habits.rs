@@ -14,6 +14,12 @@ const TUNNELS: &str =
 const NO_SERVER: &str = "there is no server to name: each peer is a table [peers.NAME] with its id";
 const NO_SECRET: &str =
     "there is no password: peers prove their ids, and `allow` in [listen.NAME] says who may connect";
+const OWN_KEY: &str =
+    "a key stands in a file of its own, which `p2ptun id --create` makes and `identity` in [node] names";
+const NETWORK_KEY: &str =
+    "the key stands in a file of its own, which is named by `private_network_key_file = \"/etc/p2ptun.psk\"`";
+/// Keys whose values are nobody's business, in lower case and in one word.
+const SECRETS: [&str; 7] = ["token", "defaulttoken", "password", "secret", "secretkey", "presharedkey", "psk"];
 const IN_NODE: &str = "it stands in the table [node]";
 const IN_DISCOVERY: &str = "it stands in the table [discovery]";
 const IN_NAT: &str = "it stands in the table [nat]";
@@ -31,7 +37,7 @@ const MAIN_FILE: &str =
 pub(super) fn meant(kind: &str, key: &str, is_list: bool) -> Option<Meant> {
     let renamed = |key| Some(Meant { key, help: None });
     let otherwise = |key, help| Some(Meant { key, help: Some(help) });
-    let word = key.to_lowercase().replace(['-', '_'], "");
+    let word = in_one_word(key);
     match (kind, word.as_str()) {
         (
             "",
@@ -56,9 +62,9 @@ pub(super) fn meant(kind: &str, key: &str, is_list: bool) -> Option<Meant> {
         ("", "dht" | "bootstrap" | "mdns") => otherwise("", IN_DISCOVERY),
         ("", "upnp" | "holepunching" | "relays") => otherwise("", IN_NAT),
         (table, "include" | "watch") if !table.is_empty() => otherwise("", MAIN_FILE),
-        (_, "token" | "defaulttoken" | "password" | "secret" | "secretkey" | "presharedkey" | "psk") => {
-            otherwise("", NO_SECRET)
-        }
+        (_, "identitykey" | "privatekey" | "privkey") => otherwise("", OWN_KEY),
+        ("node", "privatenetworkkey" | "presharedkey" | "psk" | "swarmkey") => otherwise("", NETWORK_KEY),
+        (_, word) if SECRETS.contains(&word) => otherwise("", NO_SECRET),
         (
             "forward" | "gateway" | "socks" | "metrics",
             "listen" | "listenaddress" | "local" | "localaddr" | "localaddress" | "bindaddr" | "bindaddress",
@@ -89,6 +95,16 @@ pub(super) fn meant(kind: &str, key: &str, is_list: bool) -> Option<Meant> {
         }
         _ => None,
     }
+}
+
+/// Whether the value of `key` is a secret in other programs.
+pub(super) fn is_secret(key: &str) -> bool {
+    let word = in_one_word(key);
+    SECRETS.contains(&word.as_str()) || ["privatekey", "privkey"].contains(&word.as_str())
+}
+
+fn in_one_word(key: &str) -> String {
+    key.to_lowercase().replace(['-', '_'], "")
 }
 
 #[cfg(test)]

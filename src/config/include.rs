@@ -77,7 +77,7 @@ impl Reader<'_> {
     }
 
     fn wildcard(&mut self, item: &Value<'_>, written: &str) {
-        let parts = match parts(written) {
+        let parts = match units::path(written).and_then(|_| parts(written)) {
             Ok(parts) => parts,
             Err(wrong) => {
                 self.complete = false;

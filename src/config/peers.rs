@@ -1,6 +1,6 @@
 //! `[peers.*]`, and what names of peers stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{
     diagnostics::{Place, Problem, Wrong, nearest},
@@ -10,9 +10,14 @@ use super::{
 };
 use crate::spec::{InvalidName, Multiaddr, Peer, PeerId, PeerName, PeerRef};
 
+/// With how many names an unknown one is compared: if none of thousands is known, that takes minutes and helps nobody.
+const COMPARED: usize = 500;
+
 /// Every peer that the files declare.
 pub(super) struct PeerBook {
     declared: BTreeMap<String, Declared>,
+    /// Where each id was first declared.
+    ids: HashMap<PeerId, Place>,
     /// Whether a file is missing, in which any unknown name may be declared.
     incomplete: bool,
 }
@@ -26,7 +31,7 @@ struct Declared {
 impl PeerBook {
     /// `complete`: every file that is included could be read.
     pub(super) fn new(complete: bool) -> Self {
-        Self { declared: BTreeMap::new(), incomplete: !complete }
+        Self { declared: BTreeMap::new(), ids: HashMap::new(), incomplete: !complete }
     }
 
     /// Adds the peers of one file.
@@ -39,7 +44,9 @@ impl PeerBook {
                 let problem = Problem::error(name.place, title).and(first.place.clone(), "first declared here");
                 report.note(problem.help("remove one of the two, or give it another name"));
             } else {
-                self.warn_of_second_name(&name, &peer, section);
+                if let Some((_, peer)) = &peer {
+                    self.add_id(&name, peer.id, section);
+                }
                 self.declared.insert(name.text, Declared { place: name.place, peer });
             }
         });
@@ -64,17 +71,20 @@ impl PeerBook {
         Some((name?, Peer { id: id?, addresses: addresses.unwrap_or_default() }))
     }
 
-    fn warn_of_second_name(&self, name: &Name, peer: &Option<(PeerName, Peer)>, section: &Section<'_>) {
-        let Some((_, peer)) = peer else { return };
-        let same = |first: &&Declared| first.peer.as_ref().is_some_and(|(_, first)| first.id == peer.id);
-        if let Some(first) = self.declared.values().find(same) {
-            let title = format!("{}: this id has another name already", section.title());
-            section.report().note(
-                Problem::warning(name.place.clone(), title)
-                    .and(first.place.clone(), "the same peer")
-                    .help("keep one of the two: status can show only one"),
-            );
-        }
+    fn add_id(&mut self, name: &Name, id: PeerId, section: &Section<'_>) {
+        let first = match self.ids.entry(id) {
+            Entry::Occupied(first) => first.get().clone(),
+            Entry::Vacant(free) => {
+                free.insert(name.place.clone());
+                return;
+            }
+        };
+        let title = format!("{}: this id has another name already", section.title());
+        section.report().note(
+            Problem::warning(name.place.clone(), title)
+                .and(first, "the same peer")
+                .help("keep one of the two: status can show only one"),
+        );
     }
 
     /// The peer that a name or an id stands for. `Ok(None)`: one that has been complained about already.
@@ -101,7 +111,9 @@ impl PeerBook {
             return Ok(None);
         }
         let wrong = Wrong::new(format!("unknown peer {}", quoted(text)));
-        if let Some(name) = nearest(text, self.declared.keys().map(String::as_str)) {
+        if self.declared.len() <= COMPARED
+            && let Some(name) = nearest(text, self.declared.keys().map(String::as_str))
+        {
             return Err(wrong.help(format!("did you mean `{name}`?")).instead(toml_string(name)));
         }
         Err(match PeerName::try_from(text) {
@@ -121,6 +133,10 @@ impl PeerBook {
     pub(super) fn list_for(&self, text: &str) -> Option<String> {
         if means_anyone(text) {
             return Some("\"anyone\"".into());
+        }
+        let several: Vec<_> = text.split([',', ' ', ';']).filter(|one| !one.is_empty()).collect();
+        if several.len() > 1 && several.iter().all(|one| self.resolve(one).is_ok()) {
+            return Some(format!("[{}]", several.into_iter().map(toml_string).collect::<Vec<_>>().join(", ")));
         }
         match self.resolve(text) {
             Ok(_) => Some(format!("[{}]", toml_string(text))),

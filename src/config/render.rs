@@ -6,7 +6,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Patch, Rendere
 
 use super::{
     diagnostics::{Help, Label, Place, Problem, Severity},
-    printable::same_length,
+    printable::{same_length, veiled},
     printable_path,
 };
 
@@ -80,7 +80,7 @@ fn helpful(help: &Help, width: usize) -> Group<'static> {
         Some((place, instead)) => {
             let (line, span) = place.on_its_line();
             let (line, span) = cut(line, span, width.saturating_sub(instead.len()));
-            title.element(snippet(place, &line).patch(Patch::new(span, same_length(instead).into_owned())))
+            title.element(snippet(place, &line).patch(Patch::new(span, same_length(&veiled(instead)).into_owned())))
         }
     }
 }
@@ -102,7 +102,9 @@ fn cut(line: &str, span: Range<usize>, width: usize) -> (String, Range<usize>) {
 }
 
 fn snippet<M: Clone>(place: &Place, line: &str) -> Snippet<'static, M> {
-    Snippet::source(same_length(line).into_owned()).path(file_name(place)).line_start(place.line_and_column().0)
+    Snippet::source(same_length(&veiled(line)).into_owned())
+        .path(file_name(place))
+        .line_start(place.line_and_column().0)
 }
 
 #[cfg(test)]

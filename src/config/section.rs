@@ -16,7 +16,7 @@ use toml::{
 use super::{
     diagnostics::{Place, Problem, Report, Wrong, nearest},
     habits,
-    printable::{quoted, toml_key},
+    printable::{quoted, titled},
     sources::File,
 };
 
@@ -132,7 +132,7 @@ impl<'s> Section<'s> {
     }
 
     /// What `parse` makes of the string at `key`. `None` where there is none, and where it is wrong, which is noted.
-    pub(super) fn text<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+    pub(super) fn text<T>(&mut self, key: &'static str, parse: impl FnMut(&str) -> Result<T, Wrong>) -> Option<T> {
         self.value(key)?.text(parse)
     }
 
@@ -174,7 +174,7 @@ impl<'s> Section<'s> {
         }
         let mut nameless = false;
         for (mut name, table) in value.entries().unwrap_or_default() {
-            let title = format!("[{key}.{}]", toml_key(&name.text));
+            let title = format!("[{key}.{}]", titled(&name.text));
             if table.is_table() {
                 name.subject.clone_from(&title);
                 table.table(key, title, |section| read(name, section));

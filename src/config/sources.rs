@@ -45,6 +45,8 @@ pub(super) struct File {
     pub(super) text: String,
     /// Where the first byte stands that is not UTF-8, if there is one.
     pub(super) broken_at: Option<usize>,
+    /// Where each line but the first begins: of thousands of problems each is asked for its line.
+    lines: Vec<usize>,
 }
 
 impl Sources {
@@ -85,7 +87,19 @@ impl Sources {
 impl File {
     #[cfg(test)]
     pub(super) fn new(path: &str, text: &str) -> Self {
-        Self { path: path.into(), text: text.into(), broken_at: None }
+        Self::of_text(path.as_ref(), text.into(), None)
+    }
+
+    fn of_text(path: &Path, text: String, broken_at: Option<usize>) -> Self {
+        let lines = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+        Self { path: path.into(), text, broken_at, lines }
+    }
+
+    /// Which line `offset` is on, from 1, and where that line begins.
+    pub(super) fn line_at(&self, offset: usize) -> (usize, usize) {
+        let before = self.lines.partition_point(|start| *start <= offset);
+        let start = before.checked_sub(1).and_then(|last| self.lines.get(last)).copied().unwrap_or_default();
+        (before + 1, start)
     }
 
     pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
@@ -98,8 +112,8 @@ impl File {
             }
         };
         match text.strip_prefix('\u{feff}') {
-            Some(rest) => Self { path: path.into(), text: rest.to_owned(), broken_at: broken_at.map(|at| at - 3) },
-            None => Self { path: path.into(), text, broken_at },
+            Some(rest) => Self::of_text(path, rest.to_owned(), broken_at.map(|at| at - 3)),
+            None => Self::of_text(path, text, broken_at),
         }
     }
 }

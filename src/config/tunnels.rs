@@ -233,7 +233,7 @@ impl<'p> Reader<'p> {
     fn bind<T>(
         &mut self,
         section: &mut Section<'_>,
-        parse: impl FnOnce(&str) -> Result<T, Wrong>,
+        parse: impl FnMut(&str) -> Result<T, Wrong>,
         endpoint: impl FnOnce(&T) -> Endpoint,
         on: Option<BTreeSet<PeerId>>,
     ) -> Option<T> {

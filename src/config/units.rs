@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{
     diagnostics::{Wrong, nearest},
-    printable::{quoted, toml_string},
+    printable::{is_secret, quoted, toml_string},
 };
 use crate::spec::{Limit, StreamProtocol};
 
@@ -213,8 +213,20 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
     if text.ends_with('/') {
         return Err(wrong("ends in a slash, and so names a folder").help("write the path of a file"));
     }
-    if text.starts_with("~/") {
-        return Err(wrong("begins with a tilde").help("`~` means nothing here: write the path in full"));
+    if is_secret(text) || text.contains('\n') || text.starts_with("/key/swarm/") {
+        let wrong = Wrong::new("this is no path, but perhaps what stands in the file");
+        return Err(wrong.help("no secret stands in the configuration: save it as a file, and write the path of that"));
+    }
+    if let Some(sign) = ['~', '$', '%'].into_iter().find(|sign| text.starts_with(*sign)) {
+        let wrong = wrong(&format!("begins with a `{sign}`"));
+        return Err(wrong.help(format!("`{sign}` stands for nothing here: write the path in full")));
+    }
+    if let [drive, b':', b'\\' | b'/', ..] = text.as_bytes()
+        && drive.is_ascii_alphabetic()
+    {
+        return Err(
+            wrong("is a path of Windows").help("write the path as this system has it, such as \"/etc/p2ptun.key\"")
+        );
     }
     Ok(PathBuf::from(text))
 }

@@ -207,7 +207,7 @@ const VALUES: &[(&str, &str)] = &[
     ),
     (
         "duration",
-        "Whole numbers with units, as in `\"500ms\"`, `\"30s\"`, `\"5m\"`, `\"2h\"` or `\"1h 30m\"`; `d` is a day, and `M`, \
+        "Numbers with units, as in `\"500ms\"`, `\"1.5s\"`, `\"30s\"`, `\"5m\"`, `\"2h\"` or `\"1h 30m\"`; `d` is a day, and `M`, \
          unlike `m`, a month. A number alone is an error.",
     ),
     (
@@ -220,7 +220,11 @@ const VALUES: &[(&str, &str)] = &[
         "A name after `/x/`, as in `\"/x/ssh\"`: at most 140 bytes without spaces. Kubo has the same rule. A tunnel with \
          `allow_custom_protocol = true` may have any other that begins with a slash, but for those of the node itself.",
     ),
-    ("path", "The path of a file; a relative one begins at the folder of the main file. `~` means nothing."),
+    (
+        "path",
+        "The path of a file; a relative one begins at the folder of the main file. `~`, `$` and `%` at its beginning stand \
+        for nothing, and are errors.",
+    ),
     ("block of IP addresses", "`\"10.0.0.0/8\"`, `\"fd00::/8\"` or, as Kubo writes it, `\"/ip4/10.0.0.0/ipcidr/8\"`."),
 ];
 

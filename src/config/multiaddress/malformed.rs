@@ -9,7 +9,7 @@ use crate::{
     config::{
         diagnostics::{Wrong, nearest},
         host_name::host_name,
-        printable::{quoted, toml_string},
+        printable::{quoted, toml_string, veiled},
     },
     spec::Multiaddr,
 };
@@ -121,6 +121,10 @@ fn bad_value(text: &str, word: &str, value: &str) -> Option<Wrong> {
 /// What is wrong with `text`, which is no peer id.
 pub(super) fn id(text: &str) -> Wrong {
     let wrong = Wrong::new(format!("{} is no peer id", quoted(text)));
+    if veiled(text) != text {
+        return wrong
+            .help("a key is no id, and a secret one must not stand here; the peer shows its id with `p2ptun id`");
+    }
     let looks_right = text.len() > 8 && text.bytes().all(|b| b.is_ascii_alphanumeric());
     if let Ok(address) = text.parse::<Multiaddr>()
         && let Some(Protocol::P2p(id)) = address.iter().last()

@@ -13,9 +13,10 @@ use toml::{
 use super::{Name, Section};
 use crate::config::{
     diagnostics::{Place, Problem, Report, Wrong},
-    printable::{toml_key, toml_string},
+    printable::{titled, toml_string},
     sources::File,
 };
+use crate::harmless::is_harmful;
 
 /// A value that is being read, and the key that it belongs to.
 pub(in crate::config) struct Value<'s> {
@@ -43,12 +44,20 @@ impl<'s> Value<'s> {
         self.value.get_ref().as_str()
     }
 
-    pub(in crate::config) fn text<T>(&self, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+    pub(in crate::config) fn text<T>(&self, mut parse: impl FnMut(&str) -> Result<T, Wrong>) -> Option<T> {
         if let Some(text) = self.as_str() {
-            return match parse(text) {
-                Ok(value) => Some(value),
-                Err(wrong) => self.fail(wrong),
+            let wrong = match parse(text) {
+                Ok(value) => return Some(value),
+                Err(wrong) => wrong,
             };
+            let visible = text.replace(is_harmful, "");
+            let visible = visible.trim();
+            if visible == text || parse(visible).is_err() {
+                return self.fail(wrong);
+            }
+            let help = "a space or an invisible character stands in it";
+            return self
+                .fail(Wrong { message: wrong.message, ..Wrong::new("").help(help).instead(toml_string(visible)) });
         }
         let mistyped = self.mistyped("a string");
         if self.is_list() {
@@ -138,7 +147,7 @@ impl<'s> Value<'s> {
         let entry = |(key, value): (Spanned<DeString<'s>>, _)| {
             let place = Place::new(file, key.span());
             let name = Name { text: key.get_ref().to_string(), place, subject: subject.clone() };
-            let subject = format!("{subject}.{}", toml_key(&name.text));
+            let subject = format!("{subject}.{}", titled(&name.text));
             (name, Value { report, file, subject, key: key.span(), value })
         };
         let mut entries: Vec<_> = self.into_table()?.into_iter().map(entry).collect();
@@ -164,8 +173,11 @@ impl<'s> Value<'s> {
 
     fn into_table(self) -> Option<DeTable<'s>> {
         if !self.is_table() {
-            let key = self.file.text.get(self.key.clone()).unwrap_or_default();
-            let help = format!("write [{key}] on a line of its own, and the keys of the table below it");
+            let header = match self.subject.split_once("] ") {
+                Some((table, key)) => format!("{table}.{key}]"),
+                None => format!("[{}]", self.subject),
+            };
+            let help = format!("write {header} on a line of its own, and the keys of the table below it");
             return self.fail(self.mistyped("a table").help(help));
         }
         let DeValue::Table(table) = self.value.into_inner() else { return None };

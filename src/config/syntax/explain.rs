@@ -16,6 +16,7 @@ use crate::config::{
     printable::{quoted, toml_key},
     sources::File,
 };
+use crate::harmless::is_harmful;
 
 mod value;
 
@@ -34,7 +35,7 @@ struct Fault<'f> {
 
 /// The problems behind `errors`, which are those of `file` in the order of its text.
 pub(super) fn explain(file: &Arc<File>, errors: &[Error]) -> Vec<Problem> {
-    if let Some(problem) = another_format(file) {
+    if let Some(problem) = unfinished_merge(file).filter(|_| !errors.is_empty()).or_else(|| another_format(file)) {
         return vec![problem];
     }
     // Every other byte of text in UTF-16 is a zero.
@@ -67,6 +68,21 @@ pub(super) fn explain(file: &Arc<File>, errors: &[Error]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What is to be said where `git merge` left both versions: neither is wrong by itself.
+fn unfinished_merge(file: &Arc<File>) -> Option<Problem> {
+    let mut start = 0;
+    let mut marks = file.text.split_inclusive('\n').filter_map(|line| {
+        let at = start..start + line.trim_end().len();
+        start += line.len();
+        ["<<<<<<< ", "=======", ">>>>>>> "].iter().any(|mark| line.starts_with(mark)).then(|| Place::new(file, at))
+    });
+    let first = marks.next().filter(|first| first.text().starts_with('<'))?;
+    let help =
+        "keep what is meant of the two versions, and remove the lines that begin with <<<<<<<, ======= and >>>>>>>";
+    let problem = Problem::error(first, "a merge is not finished here");
+    Some(marks.take(2).fold(problem, |problem, mark| problem.and(mark, "")).help(help))
 }
 
 /// What is to be said of a file that is something else as a whole.
@@ -194,8 +210,22 @@ impl<'f> Fault<'f> {
         }
     }
 
+    /// Something between words that looks like a space, or like nothing.
+    fn invisible(&self) -> Option<Problem> {
+        let is_invisible = |c: char| !c.is_ascii() && (c.is_whitespace() || is_harmful(c));
+        let length = self.rest().find(|c| !is_invisible(c)).unwrap_or(self.rest().len());
+        let first = self.part(self.at.start..self.at.start + length).chars().next()?;
+        let range = self.at.start..self.at.start + length;
+        let title = format!("an invisible character (U+{:04X}) stands here, which is no plain space", u32::from(first));
+        let (help, instead) =
+            if first.is_whitespace() { ("write a plain space in its place", " ") } else { ("remove it", "") };
+        Some(self.error(range.clone(), title).suggest(help, self.place(range), instead))
+    }
+
     fn explain(&self) -> Problem {
-        if self.says(&["duplicate key"]) {
+        if let Some(problem) = self.invisible() {
+            problem
+        } else if self.says(&["duplicate key"]) {
             self.written_twice()
         } else if self.says(&["cannot extend value"]) {
             self.extended()
@@ -221,6 +251,11 @@ impl<'f> Fault<'f> {
             let extra = self.pointed_at();
             let title = format!("{} stands there twice", quoted(self.part(extra.clone())));
             self.error(extra.clone(), title).suggest("remove one", self.place(extra), "")
+        } else if self.says(&["invalid key-value pair"]) {
+            self.odd_line()
+        } else if self.says(&["unquoted keys cannot be empty"]) {
+            self.error(self.at.clone(), "a name is missing here")
+                .help("write it, or remove the sign that it would belong to")
         } else {
             let what = self.message.split(", expected").next().unwrap_or_default();
             self.error(self.at.clone(), format!("no TOML: {what}")).help("https://toml.io/en/v1.0.0 says what TOML is")
@@ -273,11 +308,15 @@ impl<'f> Fault<'f> {
                 close,
             );
         }
-        // A space or some other sign within the name.
+        // A space or some other sign within the name. `[listen "ssh"]` is how git writes `[listen.ssh]`.
         let title = format!("{} is no name of a table", quoted(inner));
         let range = begin + open.len()..begin + open.len() + inner.len();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let meant: String = inner.trim().chars().map(|c| if plain(c) { c } else { '-' }).collect();
+        let words: Vec<_> = inner.split(|c| !plain(c)).filter(|word| !word.is_empty()).collect();
+        let meant = match words.as_slice() {
+            [kind, name @ ..] if !inner.contains('.') && !name.is_empty() => format!("{kind}.{}", name.join("-")),
+            words => words.join("-"),
+        };
         self.error(range.clone(), title).suggest("names have no spaces", self.place(range), meant)
     }
 
@@ -320,7 +359,17 @@ impl<'f> Fault<'f> {
             let problem = self.error(at..at, "a `=` is missing between the key and its value");
             return problem.suggest("write it here", self.place(at..at), "= ");
         }
-        let problem = self.error(indent..indent + trimmed.len(), "this line is neither a [table] nor a `key = value`");
+        if rest.starts_with("+=") {
+            let problem = self.error(indent..indent + trimmed.len(), "nothing can be added to a value");
+            return problem.help("write all of it in one place, after a `=`");
+        }
+        self.odd_line()
+    }
+
+    fn odd_line(&self) -> Problem {
+        let indent = self.line.len() - self.line.trim_start().len();
+        let end = indent + self.line.trim().len();
+        let problem = self.error(indent..end, "this line is neither a [table] nor a `key = value`");
         problem.help("a comment begins with `#`")
     }
 
@@ -336,6 +385,9 @@ impl<'f> Fault<'f> {
         let problem = self.error(at..at + 1, "a `:` stands where TOML has a `=`");
         if self.part(at + 1..).trim().is_empty() {
             return problem.help("a table is a line such as `[listen.ssh]`, and has its keys below it");
+        }
+        if self.part(at + 1..).starts_with('=') {
+            return problem.suggest("remove the `:`", self.place(at..at + 1), "");
         }
         let spaced = self.part(..at).ends_with(' ');
         problem.suggest("write a `=`", self.place(at..at + 1), if spaced { "=" } else { " =" })

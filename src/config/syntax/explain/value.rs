@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Fault, is_toml};
 use crate::config::{
     diagnostics::{Place, Problem},
+    habits,
     printable::{quoted, toml_string},
     syntax::line::{Line, begins_anew, end_of_text, key_of},
 };
@@ -38,14 +39,19 @@ impl<'f> Fault<'f> {
     }
 
     pub(super) fn bare_value(&self, token: Range<usize>) -> Problem {
-        const CURLY: [char; 9] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚'];
+        const ODD: [char; 11] = ['“', '”', '„', '‟', '«', '»', '‘', '’', '‚', '`', '´'];
         let text = self.part(token.clone());
         let key = self.key();
         let suggest = |title: String, help: &str, instead: String| {
             self.error(token.clone(), title).suggest(help, self.place(token.clone()), instead)
         };
-        if text.starts_with(CURLY) {
-            let inner = text.trim_matches(CURLY);
+        if text.starts_with('>') {
+            let sign = token.start..token.start + 1;
+            let problem = self.error(sign.clone(), "a `=>` stands where TOML has a `=`");
+            return problem.suggest("remove it", self.place(sign), "");
+        }
+        if text.starts_with(ODD) {
+            let inner = text.trim_matches(ODD);
             let title = format!("{} has quotes that TOML does not know", quoted(text));
             return suggest(title, "quotes are straight", toml_string(inner));
         }
@@ -71,7 +77,8 @@ impl<'f> Fault<'f> {
             };
             return suggest(format!("{} is no number of TOML", quoted(text)), "write it plainly", number.to_owned());
         }
-        suggest(format!("{} lacks quotes", quoted(text)), "text stands in quotes", toml_string(text))
+        let shown = if habits::is_secret(key) { "a secret".to_owned() } else { quoted(text) };
+        suggest(format!("{shown} lacks quotes"), "text stands in quotes", toml_string(text))
     }
 
     /// A string that its line ends in.
@@ -122,7 +129,12 @@ impl<'f> Fault<'f> {
     pub(super) fn escape(&self) -> Problem {
         let backslash = self.part(..self.at.start).rfind('\\').unwrap_or(self.at.start);
         let escaped = self.part(backslash..);
-        let is_unicode = escaped.starts_with("\\u") || escaped.starts_with("\\U") || escaped.starts_with("\\x");
+        // What follows in `"C:\Users"` is no digit.
+        let is_unicode = ["\\u", "\\U", "\\x"].iter().any(|sign| {
+            escaped
+                .strip_prefix(sign)
+                .is_some_and(|code| !code.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii_hexdigit()))
+        });
         let length = match escaped.char_indices().nth(2) {
             Some((length, _)) if !is_unicode => length,
             _ => escaped.find(|c: char| !c.is_ascii_alphanumeric() && c != '\\').unwrap_or(escaped.len()),
