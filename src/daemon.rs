@@ -365,7 +365,7 @@ impl Daemon {
             .map(|(key, _)| key)
             .collect();
         if !keys.is_empty() {
-            tracing::warn!(keys = keys.join(", "), "not built yet, so these keys have no effect, written or by default");
+            tracing::warn!(keys = keys.join(", "), "not built yet, so without effect, written or by default");
         }
     }
 
