@@ -1,4 +1,4 @@
-# What CI runs on every change; Kubo apart, which `just kubo` checks.
+# What CI runs on every change, but for the labs: `just systemd`, `just kubo` and `just compare`.
 check: fmt lint doc deny test demo
 
 # Formatting, without changing anything.

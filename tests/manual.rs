@@ -70,6 +70,12 @@ fn every_key_and_every_option_has_its_place() {
 }
 
 #[test]
+fn a_value_that_may_be_left_out_is_shown_as_it_must_be_written() {
+    let page = printed("p2ptun.1");
+    assert!(page.contains("\n\\fB\\-\\-watch\\fR[=\\fISECONDS\\fR]\n"), "{page}");
+}
+
+#[test]
 fn formatters_take_the_pages_without_a_warning() {
     for page in PAGES {
         let path = committed(page);

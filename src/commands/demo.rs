@@ -56,10 +56,11 @@ impl Demo {
     }
 }
 
-/// One of the two nodes: its name, and its files in the demo's folder.
+/// One of the two nodes: its name, what it does, and its files in the demo's folder.
 struct Place<'a> {
     folder: &'a Path,
     name: &'static str,
+    does: &'static str,
 }
 
 impl Place<'_> {
@@ -95,7 +96,8 @@ impl Place<'_> {
 }
 
 async fn demo(folder: &Path) -> Result<(), Failure> {
-    let (server, visitor) = (Place { folder, name: "server" }, Place { folder, name: "visitor" });
+    let server = Place { folder, name: "server", does: "has the page" };
+    let visitor = Place { folder, name: "visitor", does: "lets your browser reach it" };
     let (server_id, visitor_id) = (server.create_identity()?, visitor.create_identity()?);
     let page = TcpListener::bind("127.0.0.1:0").await.map_err(cannot_create)?;
     let page_address = page.local_addr().map_err(cannot_create)?;
@@ -135,12 +137,12 @@ fn introduction(bound: &str, places: &[&Place<'_>]) -> Result<String, Failure> {
     let program = program.display();
     let mut text = format!(
         "Two nodes are running, and a web page travels between them:\n\n    http://{bound}/\n\n\
-         Each has a file. Edit one, save it, and watch its node follow:\n\n"
+         Each node follows its file. Edit one, save it, and ask its node how it is now:\n\n"
     );
     for place in places {
         let (file, socket) = (place.file("toml"), place.file("sock"));
         // Writing to a string can't fail.
-        let _ = writeln!(text, "    {}", file.display());
+        let _ = writeln!(text, "The {}, which {}:\n\n    {}", place.name, place.does, file.display());
         let _ = writeln!(text, "    {program} --socket {} status\n", socket.display());
     }
     text.push_str("Ctrl-C ends the demo and removes its folder.\n");

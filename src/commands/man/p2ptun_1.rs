@@ -119,6 +119,7 @@ fn argument(page: &mut Page, arg: &Arg) {
         .collect();
     let tag = match value {
         Some(value) if names.is_empty() => format!("*{value}*"),
+        Some(value) if arg.is_require_equals_set() => format!("{}[=*{value}*]", names.join(", ")),
         Some(value) => format!("{} *{value}*", names.join(", ")),
         None => names.join(", "),
     };
