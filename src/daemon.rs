@@ -342,7 +342,7 @@ impl Daemon {
         let keys = unbuilt::keys(desired).filter(|key| self.told_not_built.insert(key));
         let keys: Vec<_> = keys.collect();
         if !keys.is_empty() {
-            tracing::warn!(keys = keys.join(", "), "not built yet, so without effect, written or by default");
+            tracing::warn!(keys = keys.join(", "), "these keys have no effect yet, whether the file names them or not");
         }
     }
 

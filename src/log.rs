@@ -31,6 +31,7 @@
 //! Values may be anybody's words: the form in which they are written makes them harmless, so callers need not.
 
 mod filter;
+mod layer;
 mod queue;
 mod record;
 mod render;
@@ -51,8 +52,8 @@ pub use self::{
     repeats::{Limits, Repeats, Told},
 };
 use self::{
+    layer::Records,
     queue::{Queue, Writer},
-    record::Records,
     render::Form,
     sink::{JOURNAL, Journal, Sink},
 };

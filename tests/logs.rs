@@ -216,8 +216,11 @@ async fn nothing_in_the_name_of_a_file_reaches_the_terminal_as_it_is() {
     let mut node = Node::prepare("node", Transport::Tcp).await;
     let folder = node.dir().join(EVIL);
     fs::create_dir(&folder).unwrap();
-    // The name stands in the path of the file, in a path in it, and in what is wrong with that.
-    let key = folder.join("identity.key");
+    // The name stands in the path of the file, in a path in it, and in what is wrong with that. A path in the file has no
+    // line breaks.
+    let keys = node.dir().join(EVIL.split('\n').next().unwrap());
+    fs::create_dir(&keys).unwrap();
+    let key = keys.join("identity.key");
     fs::copy(node.dir().join("identity.key"), &key).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
     node.config = folder.join("p2ptun.toml");

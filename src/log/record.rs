@@ -10,19 +10,15 @@ use std::{
 };
 
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level,
     field::{Field, Visit},
-    span,
 };
-use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
-
-use super::{queue::Queue, render::Form};
 
 /// Bytes of one value, a few screens of text. A stranger may have had a hand in its length.
 const MAX_VALUE: usize = 4 * 1024;
 
 /// Fields of one event, those of its spans included. Only the libraries come near.
-const MAX_FIELDS: usize = 32;
+pub const MAX_FIELDS: usize = 32;
 
 /// The names that configurations give to peers, by the node whose configuration it is and by peer id.
 static PEER_NAMES: RwLock<BTreeMap<String, HashMap<String, String>>> = RwLock::new(BTreeMap::new());
@@ -72,7 +68,7 @@ impl fmt::Display for Value {
 }
 
 impl Record {
-    fn new(event: &Event<'_>) -> Self {
+    pub fn new(event: &Event<'_>) -> Self {
         let metadata = event.metadata();
         let mut collected = Collected::default();
         event.record(&mut collected);
@@ -87,56 +83,13 @@ impl Record {
     }
 }
 
-/// Makes a record of each event, and a line of each record.
-pub struct Records {
-    queue: Queue,
-    form: Form,
-}
-
-impl Records {
-    pub fn new(queue: Queue, form: Form) -> Self {
-        Self { queue, form }
-    }
-}
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
-        let mut collected = Collected::default();
-        attributes.record(&mut collected);
-        span.extensions_mut().insert(collected);
-    }
-
-    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
-        if let Some(collected) = span.extensions_mut().get_mut::<Collected>() {
-            values.record(collected);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut record = Record::new(event);
-        for span in context.event_scope(event).into_iter().flatten() {
-            let extensions = span.extensions();
-            let Some(of_span) = extensions.get::<Collected>() else { continue };
-            for (name, value) in &of_span.fields {
-                // What is nearer to the event says it better.
-                if record.fields.len() < MAX_FIELDS && !record.fields.iter().any(|(known, _)| known == name) {
-                    record.fields.push((name, value.clone()));
-                }
-            }
-        }
-        self.queue.push(self.form.line(&record));
-    }
-}
-
 /// Takes down what an event or a span says.
 #[derive(Default)]
-struct Collected {
+pub struct Collected {
     message: String,
     /// Of an event that comes from the `log` crate, which tells it by a field.
     module: Option<String>,
-    fields: Fields,
+    pub fields: Fields,
 }
 
 impl Collected {
