@@ -52,7 +52,7 @@ impl Held {
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         let real = resolve(path)?;
         let folder = real.parent().unwrap_or(Path::new("/")).to_owned();
-        let lock = lock(&folder)?;
+        let lock = lock(&folder, LOCK_TIMEOUT)?;
         let (bytes, metadata) = match sources::read_bytes(&real) {
             Ok((bytes, metadata)) => (bytes, Some(metadata)),
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), None),
@@ -222,7 +222,7 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// Opens and locks `folder`. Where there is no lock to be had, the comparison before the rename is what is left: some file
 /// systems know none, and who may read a folder can hold its lock, but must not keep others from editing.
-fn lock(folder: &Path) -> io::Result<File> {
+fn lock(folder: &Path, patience: Duration) -> io::Result<File> {
     let opened = File::open(folder)?;
     let (done, outcome) = mpsc::sync_channel(1);
     // A lock has no deadline of its own. Whoever gives up ends soon, and the thread with the process.
@@ -230,7 +230,7 @@ fn lock(folder: &Path) -> io::Result<File> {
         let locked = opened.lock();
         let _ = done.send((opened, locked));
     });
-    match outcome.recv_timeout(LOCK_TIMEOUT) {
+    match outcome.recv_timeout(patience) {
         Ok((folder, _)) => Ok(folder),
         Err(_) => File::open(folder),
     }

@@ -154,3 +154,12 @@ fn what_cannot_be_replaced_without_a_loss_is_not() {
     assert!(error(Held::new(&folder.path().join("l"))).contains("leads nowhere"));
     assert_eq!(fs::read(&file).unwrap(), b"old");
 }
+
+#[test]
+fn a_lock_that_somebody_keeps_prevents_no_edit() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = lock(folder.path(), LOCK_TIMEOUT).unwrap();
+    assert!(File::open(folder.path()).unwrap().try_lock().is_err(), "it is locked");
+    assert!(lock(folder.path(), Duration::from_millis(1)).is_ok());
+    drop(kept);
+}
