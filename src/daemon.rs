@@ -355,12 +355,14 @@ impl Daemon {
         let mut view = self.node.view();
         self.vigil.stopping().await;
         let steps = self.reconciler.steps();
-        self.vigil.during(&steps, self.reconciler.retire_all(drain)).await;
+        let at_once = || tracing::info!("stopping at once, as told");
+        tokio::select! {
+            () = self.vigil.during(&steps, self.reconciler.retire_all(drain)) => {}
+            () = self.triggers.stop() => return at_once(),
+        }
         while !self.reconciler.is_empty() {
             tokio::select! {
-                trigger = self.triggers.next() => if trigger == Trigger::Stop {
-                    return tracing::info!("stopping at once, as told");
-                },
+                () = self.triggers.stop() => return at_once(),
                 () = self.reconciler.next() => self.take_care().await,
                 // Whoever asks sees it as it is, for a drain may be long.
                 Ok(()) = view.changed() => self.show_node(),
@@ -373,8 +375,11 @@ impl Daemon {
             }
         }
         self.stop_control.cancel();
-        if timeout(CLOSE_TIMEOUT, self.node.close()).await.is_err() {
-            tracing::debug!("connections did not close in time");
+        tokio::select! {
+            closed = timeout(CLOSE_TIMEOUT, self.node.close()) => if closed.is_err() {
+                tracing::debug!("connections did not close in time");
+            },
+            () = self.triggers.stop() => at_once(),
         }
     }
 }

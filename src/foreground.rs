@@ -151,10 +151,9 @@ impl Foreground {
                 tracing::debug!("some connections did not close in time");
             }
         };
-        let told_again = async { while self.triggers.next().await != Trigger::Stop {} };
         tokio::select! {
             () = ending => {}
-            () = told_again => {}
+            () = self.triggers.stop() => {}
         }
     }
 }

@@ -61,6 +61,11 @@ impl Triggers {
         }
     }
 
+    /// Waits until the service is to stop, or to stop at once.
+    pub async fn stop(&mut self) {
+        while self.next().await != Trigger::Stop {}
+    }
+
     /// Waits for the next trigger. No trigger is lost if the returned future is dropped.
     pub async fn next(&mut self) -> Trigger {
         let changed = async {
