@@ -1,7 +1,7 @@
 //! `p2ptun check`: validates a configuration without touching the network or the identity.
 
 use std::{
-    io::{self, ErrorKind, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,8 @@ use crate::{
     commands::{
         global::Global,
         outcome::{Exit, Failure},
-        terminal::complain,
+        quantities::count,
+        terminal::{complain, print},
     },
     config::{self, Loaded, Problem, Reason, Refused},
 };
@@ -47,7 +48,7 @@ impl Check {
             Ok(loaded) => {
                 show(&loaded.warnings);
                 let answer = if self.print { effective(&loaded) } else { summary(&loaded) + "\n" };
-                write(&answer).map_err(|error| Failure::new(Exit::Os, format!("can't write the answer: {error}")))?;
+                print(&answer)?;
                 Ok(Exit::Ok)
             }
             Err(refused) => Err(failure(&refused)),
@@ -77,7 +78,8 @@ pub(super) fn would_fail(refused: &Refused) -> Failure {
     show(refused.problems());
     let errors = refused.problems().iter().filter(|problem| problem.is_error()).count();
     let path = config::printable_path(refused.sources.main());
-    let what = format!("{path}: with the new tunnel it would have {}; nothing was written", count(errors, "error"));
+    let what =
+        format!("{path}: with the new tunnel it would have {}; nothing was written", count(errors as u64, "error"));
     Failure::new(Exit::from(refused), what)
 }
 
@@ -99,11 +101,11 @@ fn width() -> usize {
 
 fn summary(loaded: &Loaded) -> String {
     let path = config::printable_path(loaded.sources.main());
-    let tunnels = count(loaded.desired.tunnels.len(), "tunnel");
-    let peers = count(loaded.desired.peers.len(), "peer");
+    let tunnels = count(loaded.desired.tunnels.len() as u64, "tunnel");
+    let peers = count(loaded.desired.peers.len() as u64, "peer");
     let warnings = match loaded.warnings.len() {
         0 => String::new(),
-        number => format!(", {}", count(number, "warning")),
+        number => format!(", {}", count(number as u64, "warning")),
     };
     format!("{path}: ok, {tunnels}, {peers}{warnings}")
 }
@@ -121,20 +123,7 @@ fn effective(loaded: &Loaded) -> String {
 fn tally(problems: &[Problem]) -> String {
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     match problems.len() - errors {
-        0 => count(errors, "error"),
-        warnings => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
-    }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
-/// A reader that has read enough, such as `head`, is no failure.
-fn write(answer: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(answer.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
+        0 => count(errors as u64, "error"),
+        warnings => format!("{}, {}", count(errors as u64, "error"), count(warnings as u64, "warning")),
     }
 }

@@ -34,8 +34,9 @@ impl Reload {
 
 /// Shows every problem as `p2ptun check` does.
 fn refused(refusal: &Refusal) -> Failure {
-    let shown: String = refusal.problems.iter().map(|problem| clean_lines(&problem.rendered, "") + "\n\n").collect();
-    complain(true, &shown);
+    for problem in &refusal.problems {
+        complain(problem.is_error, &(clean_lines(&problem.rendered, "") + "\n\n"));
+    }
     let message = if refusal.problems.is_empty() {
         format!("the configuration was refused, and the set in force stays: {}", refusal.error)
     } else {

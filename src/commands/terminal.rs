@@ -25,15 +25,10 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// Says `text`, one or more whole lines, on standard error; in the journal, as an error or a warning. Where nobody
 /// listens, the exit code still tells.
 pub fn complain(is_error: bool, text: &str) {
-    let mut stderr = anstream::stderr().lock();
-    let said = if stderr_is_journal() {
-        let level = if is_error { 3 } else { 4 };
-        let lines = text.lines().filter(|line| !line.is_empty());
-        stderr.write_all(lines.map(|line| format!("<{level}>{line}\n")).collect::<String>().as_bytes())
-    } else {
-        stderr.write_all(text.as_bytes())
-    };
-    drop(said);
+    let level = if is_error { 3 } else { 4 };
+    let prefixed = || text.lines().filter(|line| !line.is_empty()).map(|line| format!("<{level}>{line}\n")).collect();
+    let said = if stderr_is_journal() { prefixed() } else { text.to_owned() };
+    let _ = anstream::stderr().write_all(said.as_bytes());
 }
 
 /// How many columns there are for what is printed: those of the terminal, or what `COLUMNS` says, or 80.

@@ -2,6 +2,7 @@
 //!
 //! The result is validated, includes and all, before a byte is written. Who edits holds a lock on the file's folder, so
 //! that edits at the same time follow one another; what an editor saves meanwhile is noticed, and the edit begins anew.
+//! That comparison also has to do where the lock can't be had.
 
 use std::{
     fmt, io,

@@ -26,7 +26,8 @@ const NEW_MODE: u32 = 0o644;
 /// The extended attribute that holds the access list of a file.
 const ACCESS_LIST: &str = "system.posix_acl_access";
 
-/// A file that is being edited. While this lives, nobody else who uses this module edits a file of its folder.
+/// A file that is being edited. While this lives, nobody else who uses this module edits a file of its folder, unless the
+/// lock on it could not be had.
 pub(super) struct Held {
     given: PathBuf,
     /// Symlinks resolved, so that a link stays a link.
