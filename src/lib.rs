@@ -17,3 +17,4 @@ pub mod status;
 pub mod systemd;
 pub mod triggers;
 pub mod tunnel;
+pub mod yamux;

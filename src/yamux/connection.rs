@@ -1,0 +1,96 @@
+//! A connection, as its user has it.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use super::{
+    Error,
+    cell::Cell,
+    hub::{Hub, Wish},
+    stream::Stream,
+};
+
+/// Streams of our own that the far end may not have acknowledged yet. Go's implementation turns away what goes beyond,
+/// and that of rust-libp2p expects to be spared it.
+const MAX_UNACKNOWLEDGED: usize = 256;
+
+/// Opens and accepts streams. Dropping it ends the connection and breaks its streams.
+pub struct Connection {
+    hub: Arc<Hub>,
+}
+
+impl Connection {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
+        Self { hub }
+    }
+
+    /// The next stream that the far end opens.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended.
+    pub fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, Error>> {
+        let mut front = self.hub.front();
+        if let Some(stream) = front.inbound.pop_front() {
+            drop(front);
+            stream.accept();
+            return Poll::Ready(Ok(stream));
+        }
+        if let Some(error) = &front.ended {
+            return Poll::Ready(Err(error.clone()));
+        }
+        front.acceptor = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// A stream of our own; it waits while many of them have not been acknowledged. The far end hears of it with the
+    /// first bytes that are written, or when something is to be read.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended.
+    pub fn poll_outbound(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, Error>> {
+        let mut front = self.hub.front();
+        if let Some(error) = &front.ended {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if front.unacknowledged >= MAX_UNACKNOWLEDGED {
+            front.opener = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        front.unacknowledged += 1;
+        Poll::Ready(Ok(Stream::new(Cell::outbound(self.hub.clone()))))
+    }
+
+    /// Ready when the connection has ended, with the reason.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        self.hub.front().poll_ended(cx)
+    }
+
+    /// Sends what has been written, says goodbye and ends the connection. Streams that have not been closed are broken.
+    /// Takes as long as the far end takes to take it.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection had ended, or ends, otherwise.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut front = self.hub.front();
+        if front.wish == Wish::Stay && front.ended.is_none() {
+            drop(front);
+            self.hub.wish(Wish::Close);
+            front = self.hub.front();
+        }
+        front.poll_ended(cx).map(|error| match error {
+            Error::Closed => Ok(()),
+            error => Err(error),
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.hub.wish(Wish::Drop);
+    }
+}

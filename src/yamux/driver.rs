@@ -1,0 +1,181 @@
+//! Moves bytes between a connection and its streams.
+
+use std::{
+    convert::Infallible,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncBufRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{
+    Config, Error, Role,
+    engine::{Engine, Pack},
+    frame::Reason,
+    hub::{Hub, Wish},
+};
+
+/// Bytes that are sent, or received, before the other direction has its turn, and before the tasks that wait for what
+/// was received have theirs: what lies in the caches is copied fastest.
+const AT_ONCE: usize = 256 * 1024;
+
+/// A future that keeps a connection going until it ends, and returns why. Dropping it breaks all streams.
+#[must_use = "a connection stands still unless its driver is polled"]
+pub struct Driver<C> {
+    io: C,
+    hub: Arc<Hub>,
+    engine: Engine,
+    pack: Pack,
+    /// How much of `pack` has been sent.
+    sent: usize,
+    unflushed: bool,
+    closing: Closing,
+}
+
+/// How far the goodbye has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Closing {
+    No,
+    /// What has been written is being sent.
+    Sending,
+    SayingGoodbye,
+}
+
+impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
+    pub(super) fn new(io: C, hub: Arc<Hub>, role: Role, config: Config) -> Self {
+        let engine = Engine::new(hub.clone(), role, config, Instant::now());
+        Self { io, hub, engine, pack: Pack::default(), sent: 0, unflushed: false, closing: Closing::No }
+    }
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
+        let wish = self.hub.front().wish;
+        match wish {
+            Wish::Drop => return Poll::Ready(Err(Error::Closed)),
+            Wish::Close if self.closing == Closing::No => {
+                self.engine.close();
+                self.closing = Closing::Sending;
+            }
+            Wish::Close | Wish::Stay => {}
+        }
+        let mut sent = self.poll_send(cx)?;
+        if sent.is_ready() && self.closing != Closing::No && self.has_sent_all() {
+            return self.poll_goodbye(cx).map(Err);
+        }
+        let received = self.poll_receive(cx)?;
+        if sent.is_ready() && !self.has_sent_all() {
+            // Most often an answer to what was received.
+            sent = self.poll_send(cx)?;
+        }
+        if received.is_ready() || sent.is_ready() && !self.has_sent_all() {
+            // Others first.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn has_sent_all(&self) -> bool {
+        self.pack.is_empty() && !self.engine.has_something_to_send()
+    }
+
+    /// Ready when nothing is left to send, or enough has been sent for now.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut sent = 0;
+        while sent < AT_ONCE {
+            if self.pack.is_empty() {
+                self.engine.pack(&mut self.pack, Instant::now())?;
+                if self.pack.is_empty() {
+                    break;
+                }
+            }
+            self.unflushed = true;
+            sent += ready!(self.poll_send_pack(cx))?;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_send_pack(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let (frames, payload) = self.pack.after(self.sent);
+            let total = self.sent + frames.len() + payload.len();
+            let n =
+                ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &[IoSlice::new(frames), IoSlice::new(payload)]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+            if self.sent == total {
+                self.sent = 0;
+                self.pack.clear();
+                return Poll::Ready(Ok(total));
+            }
+        }
+    }
+
+    /// Ready when enough has been received for now.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut received = 0;
+        while received < AT_ONCE {
+            let Poll::Ready(input) = Pin::new(&mut self.io).poll_fill_buf(cx)? else {
+                self.engine.hand_over()?;
+                return Poll::Pending;
+            };
+            if input.is_empty() {
+                self.engine.hand_over()?;
+                return Poll::Ready(Err(match self.engine.is_within_a_frame() {
+                    true => Error::Lost(Arc::new(io::ErrorKind::UnexpectedEof.into())),
+                    false => Error::ClosedByPeer,
+                }));
+            }
+            let n = input.len();
+            self.engine.receive(input, Instant::now())?;
+            Pin::new(&mut self.io).consume(n);
+            received += n;
+        }
+        self.engine.hand_over()?;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if self.closing == Closing::Sending {
+            self.closing = Closing::SayingGoodbye;
+            self.engine.say_goodbye(Reason::Normal);
+        }
+        let sent = ready!(self.poll_send(cx));
+        if let Err(error) = sent {
+            return Poll::Ready(error);
+        }
+        Pin::new(&mut self.io).poll_close(cx).map(|closed| closed.map_or_else(Error::from, |()| Error::Closed))
+    }
+}
+
+impl<C: AsyncBufRead + AsyncWrite + Unpin> Future for Driver<C> {
+    type Output = Error;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
+        let this = self.get_mut();
+        this.hub.register_driver(cx);
+        let Err(error) = ready!(this.poll_work(cx));
+        if let Error::Protocol(_) = error {
+            // If it can be said at once; a peer like that is not waited for.
+            this.engine.say_goodbye(Reason::ProtocolError);
+            let _ = this.poll_send(cx);
+        }
+        this.engine.end();
+        this.hub.end(error.clone());
+        Poll::Ready(error)
+    }
+}
+
+impl<C> Drop for Driver<C> {
+    fn drop(&mut self) {
+        self.engine.end();
+        self.hub.end(Error::Closed);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is sent to the far end.
+
+use super::*;
+use crate::yamux::{chunk::Chunk, frame::Flags};
+
+/// Payload up to this size is put among the headers, to be sent with other frames at once.
+const SMALL: usize = 4 * 1024;
+
+/// Headers and small payloads that are sent at once.
+const PACK: usize = 16 * 1024;
+
+/// What is to be sent: frames, and the payload of the last of them where it is not worth to copy it.
+#[derive(Default)]
+pub struct Pack {
+    pub frames: Vec<u8>,
+    pub payload: Option<Chunk>,
+}
+
+impl Pack {
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.payload = None;
+    }
+
+    /// What is left after `sent` bytes.
+    pub fn after(&self, sent: usize) -> (&[u8], &[u8]) {
+        let payload = self.payload.as_ref().map_or(&[][..], Chunk::as_slice);
+        match sent.checked_sub(self.frames.len()) {
+            None => (&self.frames[sent..], payload),
+            Some(sent) => (&[], &payload[sent..]),
+        }
+    }
+
+    fn add(&mut self, header: Header) {
+        self.frames.extend_from_slice(&header.encode());
+    }
+
+    fn is_full(&self) -> bool {
+        self.payload.is_some() || self.frames.len() >= PACK
+    }
+}
+
+impl Engine {
+    /// Whether there may be something to pack.
+    pub fn has_something_to_send(&self) -> bool {
+        !self.replies.is_empty() || self.hub.has_ready()
+    }
+
+    /// Packs what is to be sent next, as much as goes into one pack: of each stream in turn one frame with payload.
+    ///
+    /// # Errors
+    ///
+    /// Where the far end hears no answers, or all ids have been used.
+    pub fn pack(&mut self, pack: &mut Pack, now: Instant) -> Result<(), Error> {
+        while !pack.is_full() {
+            if let Some(reply) = self.replies.pop_front() {
+                pack.add(reply);
+            } else if let Some(cell) = self.hub.next_ready() {
+                self.pack_stream(&cell, pack, now)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn pack_stream(&mut self, cell: &Arc<Cell>, pack: &mut Pack, now: Instant) -> Result<(), Error> {
+        let mut state = cell.lock();
+        state.scheduled = false;
+        if self.closing {
+            state.cut_off();
+        }
+        let id = match (state.id, state.outflow) {
+            (Some(id), _) => id,
+            (None, Outflow::Resetting | Outflow::Broken) => {
+                // The far end has never heard of it.
+                if std::mem::take(&mut state.unacknowledged) {
+                    self.hub.acknowledged();
+                }
+                return Ok(());
+            }
+            (None, _) => {
+                let id = self.next_id.ok_or(Error::OutOfIds)?;
+                self.next_id = id.checked_add(2);
+                state.id = Some(id);
+                self.cells.insert(id, cell.clone());
+                id
+            }
+        };
+        match state.outflow {
+            Outflow::Resetting => {
+                state.outflow = Outflow::Broken;
+                drop(state);
+                pack.add(Header::reset(id));
+                self.forget(id);
+                return Ok(());
+            }
+            Outflow::Broken => return Ok(()),
+            Outflow::Open | Outflow::Ending | Outflow::Ended => {}
+        }
+        let mut greeting = std::mem::take(&mut state.greeting);
+        if std::mem::take(&mut state.credit_due) && state.inflow == Inflow::Open {
+            let credit = state.window.credit(now, self.round_trip.shortest);
+            if let Some(ping) = self.round_trip.ping(now) {
+                pack.add(ping);
+            }
+            pack.add(Header::window_update(id, std::mem::take(&mut greeting), credit));
+        }
+        if let Some(chunk) = state.next_unsent() {
+            pack.add(Header::data(id, std::mem::take(&mut greeting), chunk.len() as u32));
+            match chunk.len() <= SMALL {
+                true => pack.frames.extend_from_slice(chunk.as_slice()),
+                false => pack.payload = Some(chunk),
+            }
+        }
+        if greeting != Flags::NONE {
+            pack.add(Header::window_update(id, greeting, 0));
+        }
+        if state.has_unsent() || pack.payload.is_some() && state.outflow == Outflow::Ending {
+            // Behind the others.
+            state.scheduled = true;
+            self.hub.schedule_again(cell.clone());
+            return Ok(());
+        }
+        if state.outflow == Outflow::Ending {
+            state.outflow = Outflow::Ended;
+            pack.add(Header::fin(id));
+        }
+        let (over, nobody_hears) = (state.is_over(), state.abandoned && state.outflow == Outflow::Ended);
+        let too_late = state.comes_too_late();
+        drop(state);
+        if over {
+            self.forget(id);
+        } else if nobody_hears && too_late {
+            self.reset(id)?;
+        } else if nobody_hears {
+            self.bid_farewell(id)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! A stream, as its user has it.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+
+use super::{
+    cell::{Cell, Outflow, State},
+    chunk::Chunk,
+    frame::Flags,
+};
+
+/// A stream of bytes each way.
+///
+/// Reading ends (`Ok(0)`) only where the far end has closed its side; a reset, or the loss of the connection, is
+/// [`io::ErrorKind::ConnectionReset`]. A stream that is dropped before it was closed is reset. What is written is on its
+/// way at once; flushing is not needed. One task may read while another writes.
+pub struct Stream {
+    cell: Arc<Cell>,
+    /// What is being read.
+    current: Option<Chunk>,
+    /// What has been read since the far end's window was last looked at.
+    read: u32,
+}
+
+impl Stream {
+    pub(super) fn new(cell: Arc<Cell>) -> Self {
+        Self { cell, current: None, read: 0 }
+    }
+
+    /// Tells the far end that its stream is welcome, with the first frame or without.
+    pub(super) fn accept(&self) {
+        let mut state = self.cell.lock();
+        state.greeting = Flags::ACK;
+        self.cell.schedule(&mut state);
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut state = self.cell.lock();
+        match state.writable() {
+            Some(room) => Poll::Ready(room),
+            None => {
+                remember(&mut state.writer, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn write(&self, chunk: Chunk) {
+        let mut state = self.cell.lock();
+        state.push_unsent(chunk);
+        self.cell.schedule(&mut state);
+    }
+
+    fn account_for_read(&mut self, state: &mut State) {
+        if self.read > 0 && state.window.consume(std::mem::take(&mut self.read)) && !state.credit_due {
+            state.credit_due = true;
+            self.cell.schedule(state);
+        }
+    }
+}
+
+/// Keeps the waker of whoever polled last.
+fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *place = Some(cx.waker().clone()),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if this.current.is_none() {
+            let cell = this.cell.clone();
+            let mut state = cell.lock();
+            this.account_for_read(&mut state);
+            match state.next_unread() {
+                Some(Ok(Some(chunk))) => this.current = Some(chunk),
+                Some(Ok(None)) => return Poll::Ready(Ok(0)),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => {
+                    remember(&mut state.reader, cx);
+                    if state.greeting == Flags::SYN {
+                        // Nothing is written before something is read: the far end has to know of the stream.
+                        this.cell.schedule(&mut state);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        let Some(chunk) = &mut this.current else { return Poll::Pending };
+        let n = chunk.take(buffer);
+        if chunk.is_empty() {
+            this.current = None;
+        }
+        this.read += n as u32;
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let room = std::task::ready!(self.poll_writable(cx))?;
+        let expected = slices.iter().map(|slice| slice.len()).sum::<usize>().min(room);
+        if expected == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let mut chunk = Chunk::for_bytes(expected);
+        for slice in slices {
+            let left = expected - chunk.len();
+            chunk.fill(&slice[..slice.len().min(left)]);
+        }
+        self.write(chunk);
+        Poll::Ready(Ok(expected))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.cell.lock().outflow {
+            Outflow::Open | Outflow::Ending | Outflow::Ended => Poll::Ready(Ok(())),
+            Outflow::Resetting | Outflow::Broken => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.cell.lock();
+        match state.outflow {
+            Outflow::Open => {
+                state.outflow = Outflow::Ending;
+                self.cell.schedule(&mut state);
+                Poll::Ready(Ok(()))
+            }
+            Outflow::Ending | Outflow::Ended => Poll::Ready(Ok(())),
+            Outflow::Resetting | Outflow::Broken => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut state = self.cell.lock();
+        state.abandon();
+        self.cell.schedule(&mut state);
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("id", &self.cell.lock().id).finish_non_exhaustive()
+    }
+}
