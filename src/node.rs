@@ -13,6 +13,7 @@ mod pulse;
 mod streams;
 mod suspects;
 mod swarm;
+pub mod tls;
 mod transport;
 
 use std::{

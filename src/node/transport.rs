@@ -12,10 +12,10 @@ use libp2p::{
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo, Version},
     },
     identity::Keypair,
-    noise, quic, tcp, tls, yamux,
+    noise, quic, tcp, yamux,
 };
 
-use super::{asking::Asking, dns::Resolving, muxer::BoundedClose, streams::Offers};
+use super::{asking::Asking, dns::Resolving, muxer::BoundedClose, streams::Offers, tls};
 use crate::spec::PeerId;
 
 /// From the first packet to a connection that carries streams.
@@ -105,7 +105,7 @@ type Secured<C> = (PeerId, future::Either<tls::TlsStream<C>, noise::Output<C>>);
 
 impl Security {
     fn new(keypair: &Keypair) -> io::Result<Self> {
-        let tls = tls::Config::new(keypair).map_err(io::Error::other)?;
+        let tls = tls::Config::new(keypair)?;
         let noise = noise::Config::new(keypair).map_err(io::Error::other)?;
         Ok(Self { tls, noise })
     }
@@ -129,7 +129,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrad
 
     fn upgrade_inbound(self, socket: C, agreed: Agreed) -> Self::Future {
         match agreed {
-            Agreed::Tls(name) => self.tls.upgrade_inbound(socket, name).map_ok(left).map_err(io::Error::other).boxed(),
+            Agreed::Tls(name) => self.tls.upgrade_inbound(socket, name).map_ok(left).boxed(),
             Agreed::Noise(name) => {
                 self.noise.upgrade_inbound(socket, name).map_ok(right).map_err(io::Error::other).boxed()
             }
@@ -144,7 +144,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgra
 
     fn upgrade_outbound(self, socket: C, agreed: Agreed) -> Self::Future {
         match agreed {
-            Agreed::Tls(name) => self.tls.upgrade_outbound(socket, name).map_ok(left).map_err(io::Error::other).boxed(),
+            Agreed::Tls(name) => self.tls.upgrade_outbound(socket, name).map_ok(left).boxed(),
             Agreed::Noise(name) => {
                 self.noise.upgrade_outbound(socket, name).map_ok(right).map_err(io::Error::other).boxed()
             }

@@ -1,0 +1,191 @@
+//! libp2p's TLS 1.3 (`/tls/1.0.0`, specs/tls/tls.md), with the cipher that this machine is fastest at and a stream made
+//! for bulk.
+//!
+//! What binds a certificate to a peer is libp2p-tls' own: how it is made, parsed and verified. Ours is the configuration
+//! of rustls around it, and the stream. Nobody resumes a session here: a connection lives for days, and tickets would
+//! only be memory.
+
+mod stream;
+mod verifier;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture};
+use libp2p::{
+    core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
+    identity::Keypair,
+    tls::certificate,
+};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, SupportedCipherSuite,
+    client::Resumption,
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            self,
+            cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256},
+        },
+    },
+    pki_types::{self, ServerName},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
+};
+
+pub use self::stream::TlsStream;
+use self::verifier::Verifier;
+use crate::spec::PeerId;
+
+const ALPN: &[u8] = b"libp2p";
+
+/// Which ciphers come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// AES-GCM, also where a dialer that doesn't know this machine asks for ChaCha20 first (stock rust-libp2p does).
+    AesFirst,
+    ChaChaFirst,
+}
+
+impl Order {
+    /// AES only where the CPU has instructions for it and for GCM's multiplication.
+    fn of_this_machine() -> Self {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        let has_aes = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+        #[cfg(target_arch = "aarch64")]
+        let has_aes = std::arch::is_aarch64_feature_detected!("aes");
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+        let has_aes = false;
+        if has_aes { Order::AesFirst } else { Order::ChaChaFirst }
+    }
+
+    fn suites(self) -> Vec<SupportedCipherSuite> {
+        match self {
+            Order::AesFirst => {
+                vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256]
+            }
+            Order::ChaChaFirst => {
+                vec![TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384]
+            }
+        }
+    }
+}
+
+/// Pays what the first use of the cryptographic library costs: tens of milliseconds in which it gathers entropy. Blocks
+/// for as long, so it belongs on a thread where that holds nobody up.
+pub fn warm_up() {
+    // A library without entropy fails the first handshake as well, and says so there.
+    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
+}
+
+/// The upgrade of a connection. Clones share it.
+#[derive(Clone)]
+pub struct Config {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+impl Config {
+    /// Makes a certificate that `keypair` vouches for.
+    ///
+    /// # Errors
+    ///
+    /// Where the key cannot sign.
+    pub fn new(keypair: &Keypair) -> io::Result<Self> {
+        Self::with_order(keypair, Order::of_this_machine())
+    }
+
+    fn with_order(keypair: &Keypair, order: Order) -> io::Result<Self> {
+        let (certificate, key) = certificate::generate(keypair).map_err(io::Error::other)?;
+        let provider = Arc::new(CryptoProvider { cipher_suites: order.suites(), ..aws_lc_rs::default_provider() });
+        let key = provider.key_provider.load_private_key(key).map_err(io::Error::other)?;
+        let own = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
+        let verifier = Arc::new(Verifier);
+
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_client_cert_resolver(own.clone());
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = Resumption::disabled();
+        // The specification keeps the name for versions to come.
+        client.enable_sni = false;
+
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(own);
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.send_tls13_tickets = 0;
+        server.ignore_client_order = order == Order::AesFirst;
+
+        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+    }
+
+    /// # Errors
+    ///
+    /// Where the handshake fails, or the peer can't prove who it is.
+    async fn accept<C: AsyncRead + AsyncWrite + Unpin>(self, socket: C) -> io::Result<(PeerId, TlsStream<C>)> {
+        let connection = ServerConnection::new(self.server).map_err(io::Error::other)?;
+        handshake(socket, connection.into()).await
+    }
+
+    /// # Errors
+    ///
+    /// Where the handshake fails, or the peer can't prove who it is. Whether it is the one that was meant, the swarm asks.
+    async fn connect<C: AsyncRead + AsyncWrite + Unpin>(self, socket: C) -> io::Result<(PeerId, TlsStream<C>)> {
+        // Never sent: an address is no server name.
+        let name = ServerName::IpAddress(pki_types::IpAddr::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let connection = ClientConnection::new(self.client, name).map_err(io::Error::other)?;
+        handshake(socket, connection.into()).await
+    }
+}
+
+async fn handshake<C: AsyncRead + AsyncWrite + Unpin>(
+    socket: C,
+    connection: Connection,
+) -> io::Result<(PeerId, TlsStream<C>)> {
+    let stream = TlsStream::handshake(socket, connection).await?;
+    let Some([certificate]) = stream.peer_certificates() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer did not send exactly one certificate"));
+    };
+    let peer = certificate::parse(certificate).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((peer.peer_id(), stream))
+}
+
+impl UpgradeInfo for Config {
+    type Info = &'static str;
+    type InfoIter = std::iter::Once<&'static str>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        std::iter::once("/tls/1.0.0")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrade<C> for Config {
+    type Output = (PeerId, TlsStream<C>);
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Output>>;
+
+    fn upgrade_inbound(self, socket: C, _: &'static str) -> Self::Future {
+        self.accept(socket).boxed()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgrade<C> for Config {
+    type Output = (PeerId, TlsStream<C>);
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Output>>;
+
+    fn upgrade_outbound(self, socket: C, _: &'static str) -> Self::Future {
+        self.connect(socket).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests;
