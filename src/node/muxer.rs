@@ -1,54 +1,86 @@
-//! A muxer that ends when it is told to.
-//!
-//! Closing a connection means flushing it first. Towards a peer that takes nothing any more, a frozen one or one behind
-//! a dead link, that takes for ever, and for as long the streams of the connection would hang.
+//! Our yamux, as the swarm wants a muxer: agreed on without a round trip, kept going by a task of its own, and at an end
+//! when it is told to be.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
-use tokio::time::{Sleep, sleep};
+use multistream_select::listener_select_proto;
+use tokio::{
+    task::JoinSet,
+    time::{Sleep, sleep},
+};
 
-/// How long what has been written may take to leave, once the connection is to end.
+use crate::yamux::{self, Role};
+
+/// How long what has been written may take to leave, once the connection is to end. Towards a peer that takes nothing
+/// any more, a frozen one or one behind a dead link, that would be for ever, and for as long its streams would hang.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub struct BoundedClose<M> {
-    inner: M,
+/// What a dialer says to agree on [`yamux::PROTOCOL`], and what it hears where that is agreed: multistream-select's lines
+/// behind their lengths.
+const NEGOTIATION: &[u8] = b"\x13/multistream/1.0.0\n\x0d/yamux/1.0.0\n";
+
+/// A connection that carries streams.
+pub struct Muxer {
+    connection: yamux::Connection,
+    /// Its only task. It ends with the connection, which says why; and with this value.
+    _driver: JoinSet<yamux::Error>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<M> BoundedClose<M> {
-    pub fn new(inner: M) -> Self {
-        Self { inner, deadline: None }
+impl Muxer {
+    /// Agrees with the peer on yamux, and begins. A dialer takes it for granted; if the peer doesn't know yamux, the
+    /// connection fails at the first read.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is lost meanwhile, or the peer asks for something else.
+    pub async fn begin<C>(mut io: C, role: Role, config: yamux::Config) -> io::Result<Self>
+    where
+        C: AsyncBufRead + AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let awaited = match role {
+            Role::Dialer => {
+                // It leaves with the first frame.
+                io.write_all(NEGOTIATION).await?;
+                NEGOTIATION
+            }
+            Role::Listener => {
+                listener_select_proto(&mut io, [yamux::PROTOCOL]).await.map_err(io::Error::other)?;
+                &[]
+            }
+        };
+        let (connection, driver) = yamux::new(Confirming { io, awaited }, role, config);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver);
+        Ok(Self { connection, _driver: tasks, deadline: None })
     }
 
-    fn inner(self: Pin<&mut Self>) -> Pin<&mut M>
-    where
-        M: Unpin,
-    {
-        Pin::new(&mut self.get_mut().inner)
+    fn connection(self: Pin<&mut Self>) -> &mut yamux::Connection {
+        &mut self.get_mut().connection
     }
 }
 
-impl<M: StreamMuxer<Error: Into<io::Error>> + Unpin> StreamMuxer for BoundedClose<M> {
-    type Substream = M::Substream;
+impl StreamMuxer for Muxer {
+    type Substream = yamux::Stream;
     type Error = io::Error;
 
-    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<M::Substream>> {
-        self.inner().poll_inbound(cx).map_err(Into::into)
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.connection().poll_inbound(cx).map_err(Into::into)
     }
 
-    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<M::Substream>> {
-        self.inner().poll_outbound(cx).map_err(Into::into)
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.connection().poll_outbound(cx).map_err(Into::into)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Poll::Ready(closed) = self.as_mut().inner().poll_close(cx) {
+        if let Poll::Ready(closed) = self.as_mut().connection().poll_close(cx) {
             return Poll::Ready(closed.map_err(Into::into));
         }
         let deadline = self.get_mut().deadline.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
@@ -56,46 +88,68 @@ impl<M: StreamMuxer<Error: Into<io::Error>> + Unpin> StreamMuxer for BoundedClos
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-        self.inner().poll(cx).map_err(Into::into)
+        self.connection().poll_ended(cx).map(|error| Err(error.into()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use libp2p::core::muxing::StreamMuxerExt;
-    use tokio::{io::DuplexStream, time::Instant};
+/// A connection on which the peer has yet to say that it knows the protocol.
+struct Confirming<C> {
+    io: C,
+    /// What it is still to say, before anything else.
+    awaited: &'static [u8],
+}
 
-    use super::*;
-
-    /// A connection to a peer that takes nothing.
-    struct Stuck;
-
-    impl StreamMuxer for Stuck {
-        type Substream = tokio_util::compat::Compat<DuplexStream>;
-        type Error = io::Error;
-
-        fn poll_inbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
-            Poll::Pending
+impl<C: AsyncBufRead + Unpin> AsyncBufRead for Confirming<C> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        while !this.awaited.is_empty() {
+            let said = ready!(Pin::new(&mut this.io).poll_fill_buf(cx))?;
+            if said.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let n = said.len().min(this.awaited.len());
+            if said[..n] != this.awaited[..n] {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the peer doesn't know yamux")));
+            }
+            this.awaited = &this.awaited[n..];
+            Pin::new(&mut this.io).consume(n);
         }
-
-        fn poll_outbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
-            Poll::Pending
-        }
-
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-            Poll::Pending
-        }
+        Pin::new(&mut this.io).poll_fill_buf(cx)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_can_not_be_flushed_ends_all_the_same() {
-        let begun = Instant::now();
-        let error = BoundedClose::new(Stuck).close().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed(), CLOSE_TIMEOUT);
+    fn consume(mut self: Pin<&mut Self>, n: usize) {
+        Pin::new(&mut self.io).consume(n);
+    }
+}
+
+impl<C: AsyncBufRead + Unpin> AsyncRead for Confirming<C> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let said = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let n = said.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&said[..n]);
+        self.consume(n);
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl<C: AsyncWrite + Unpin> AsyncWrite for Confirming<C> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_close(cx)
     }
 }

@@ -2,21 +2,25 @@
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 
-use futures::{AsyncRead, AsyncWrite, FutureExt, TryFutureExt, future, future::BoxFuture};
+use futures::{AsyncRead, AsyncWrite, FutureExt, TryFutureExt, future, future::BoxFuture, io::BufReader};
 use libp2p::{
     Transport as _,
     core::{
-        ConnectedPoint,
+        ConnectedPoint, Endpoint,
         muxing::{StreamMuxer, StreamMuxerBox},
-        transport::Boxed,
+        transport::{Boxed, timeout::TransportTimeout},
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo, Version},
     },
     identity::Keypair,
-    noise, quic, tcp, yamux,
+    noise, quic, tcp,
 };
+use multistream_select::{dialer_select_proto, listener_select_proto};
 
-use super::{asking::Asking, dns::Resolving, muxer::BoundedClose, streams::Offers, tls};
-use crate::spec::PeerId;
+use super::{asking::Asking, dns::Resolving, muxer::Muxer, streams::Offers, tls};
+use crate::{
+    spec::PeerId,
+    yamux::{self, Budget, Role},
+};
 
 /// From the first packet to a connection that carries streams.
 const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,9 +34,17 @@ const QUIC_STREAMS: u32 = 4_096;
 const QUIC_STREAM_WINDOW: u32 = 1 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 64 << 20;
 
-/// Streams of one yamux connection, beyond which the stock muxer ends it; see `streams::MAX_LIVE`. The window of every
-/// *possible* stream is set aside, so a larger number would leave nothing for windows to grow.
-const YAMUX_STREAMS: usize = 3_072;
+/// Streams that the far end may have open on one TCP connection, and a far end to which nothing is offered: it may say
+/// who it is and be told that there is nothing.
+const MAX_STREAMS: usize = 16_384;
+const MAX_STREAMS_OF_A_STRANGER: usize = 16;
+
+/// How far the windows of all TCP connections, and of one, may grow, in bytes.
+const WINDOWS: usize = 1 << 30;
+const WINDOWS_OF_A_CONNECTION: usize = 128 << 20;
+
+/// Bytes read at once of a connection under Noise: its largest message.
+const NOISE_READ: usize = 64 << 10;
 
 /// The node's transport. What peers ask for is made known to `offers`.
 ///
@@ -40,21 +52,19 @@ const YAMUX_STREAMS: usize = 3_072;
 ///
 /// Where the key cannot be used for TLS or Noise.
 pub fn new(keypair: &Keypair, offers: &Arc<Offers>) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let mut multiplexer = yamux::Config::default();
-    multiplexer.set_max_num_streams(YAMUX_STREAMS);
+    let security = Security::new(keypair)?;
+    let budget = Budget::new(WINDOWS);
+    let asked = offers.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .upgrade(Version::V1Lazy)
-        .authenticate(Security::new(keypair)?)
-        .multiplex(multiplexer)
-        .timeout(SET_UP_TIMEOUT)
-        .map(listening_to(offers.clone(), BoundedClose::new));
+        .and_then(move |socket, point| set_up(socket, point, security, asked, budget).boxed());
+    let tcp = TransportTimeout::new(tcp, SET_UP_TIMEOUT).map(listening_to(offers.clone()));
 
     let mut config = quic::Config::new(keypair);
     config.handshake_timeout = SET_UP_TIMEOUT;
     config.max_concurrent_stream_limit = QUIC_STREAMS;
     config.max_stream_data = QUIC_STREAM_WINDOW;
     config.max_connection_data = QUIC_CONNECTION_WINDOW;
-    let quic = quic::tokio::Transport::new(config).map(listening_to(offers.clone(), |connection| connection));
+    let quic = quic::tokio::Transport::new(config).map(listening_to(offers.clone()));
 
     let either = tcp.or_transport(quic).map(|either, _| match either {
         future::Either::Left(connection) | future::Either::Right(connection) => connection,
@@ -62,11 +72,46 @@ pub fn new(keypair: &Keypair, offers: &Arc<Offers>) -> io::Result<Boxed<(PeerId,
     Ok(Resolving::new(either.boxed()).boxed())
 }
 
-/// Wraps a new connection, so that it is known what its peer asks for.
-fn listening_to<C, M>(
+/// Makes a connection that carries streams of a new socket.
+async fn set_up<C>(
+    socket: C,
+    point: ConnectedPoint,
+    security: Security,
     offers: Arc<Offers>,
-    wrap: impl Fn(C) -> M + Clone + Send,
-) -> impl Fn((PeerId, C), ConnectedPoint) -> (PeerId, StreamMuxerBox) + Clone + Send
+    budget: Arc<Budget>,
+) -> io::Result<(PeerId, Muxer)>
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    // In a hole punch, one of two dialers takes the listener's part.
+    let dials = matches!(point, ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. });
+    let (role, (peer, io)) = match dials {
+        true => {
+            let protocols = security.protocol_info();
+            let agreed = dialer_select_proto(socket, protocols, Version::V1Lazy).await;
+            let (agreed, socket) = agreed.map_err(io::Error::other)?;
+            (Role::Dialer, security.upgrade_outbound(socket, agreed).await?)
+        }
+        false => {
+            let agreed = listener_select_proto(socket, security.protocol_info()).await;
+            let (agreed, socket) = agreed.map_err(io::Error::other)?;
+            (Role::Listener, security.upgrade_inbound(socket, agreed).await?)
+        }
+    };
+    // Asked for each stream, so that who has just been allowed something need not come anew.
+    let max_inbound_streams = move || match offers.welcomes(&peer) {
+        true => MAX_STREAMS,
+        false => MAX_STREAMS_OF_A_STRANGER,
+    };
+    let budget = budget.part(WINDOWS_OF_A_CONNECTION);
+    let config = yamux::Config { max_inbound_streams: Box::new(max_inbound_streams), budget };
+    Ok((peer, Muxer::begin(io, role, config).await?))
+}
+
+/// Wraps a new connection, so that it is known what its peer asks for.
+fn listening_to<M>(
+    offers: Arc<Offers>,
+) -> impl Fn((PeerId, M), ConnectedPoint) -> (PeerId, StreamMuxerBox) + Clone + Send
 where
     M: StreamMuxer<Substream: Send + AsyncRead + AsyncWrite + Unpin + 'static, Error: Error + Send + Sync>
         + Send
@@ -74,7 +119,7 @@ where
         + 'static,
 {
     move |(peer, connection), point| {
-        let asking = Asking::new(wrap(connection), offers.clone(), peer, &point);
+        let asking = Asking::new(connection, offers.clone(), peer, &point);
         (peer, StreamMuxerBox::new(asking))
     }
 }
@@ -101,7 +146,7 @@ impl AsRef<str> for Agreed {
     }
 }
 
-type Secured<C> = (PeerId, future::Either<tls::TlsStream<C>, noise::Output<C>>);
+type Secured<C> = (PeerId, future::Either<tls::TlsStream<C>, BufReader<noise::Output<C>>>);
 
 impl Security {
     fn new(keypair: &Keypair) -> io::Result<Self> {
@@ -156,6 +201,6 @@ fn left<A, B>((peer, stream): (PeerId, A)) -> (PeerId, future::Either<A, B>) {
     (peer, future::Either::Left(stream))
 }
 
-fn right<A, B>((peer, stream): (PeerId, B)) -> (PeerId, future::Either<A, B>) {
-    (peer, future::Either::Right(stream))
+fn right<A, B: AsyncRead>((peer, stream): (PeerId, B)) -> (PeerId, future::Either<A, BufReader<B>>) {
+    (peer, future::Either::Right(BufReader::with_capacity(NOISE_READ, stream)))
 }

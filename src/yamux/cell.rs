@@ -236,8 +236,8 @@ impl State {
         (self.reader, self.writer) = (None, None);
         self.late = self.unread.drain(..).map(|chunk| chunk.len()).sum();
         if self.outflow == Outflow::Open {
+            // What was written goes first: it may say why.
             self.outflow = Outflow::Resetting;
-            self.unsent.clear();
         }
     }
 

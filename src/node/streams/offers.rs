@@ -86,6 +86,12 @@ impl Offers {
         self.read().known.contains(peer)
     }
 
+    /// Whether the configuration names `peer`, or something is offered to it.
+    pub fn welcomes(&self, peer: &PeerId) -> bool {
+        let table = self.read();
+        table.known.contains(peer) || table.offers.values().any(|offer| offer.allow.allows(peer))
+    }
+
     /// Whether strangers are welcome, because something is offered to anyone.
     pub fn to_anyone(&self) -> bool {
         self.read().offers.values().any(|offer| offer.allow == Allow::Anyone)

@@ -76,7 +76,7 @@ impl Engine {
         }
         let id = match (state.id, state.outflow) {
             (Some(id), _) => id,
-            (None, Outflow::Resetting | Outflow::Broken) => {
+            (None, outflow) if outflow == Outflow::Broken || outflow == Outflow::Resetting && !state.has_unsent() => {
                 // The far end has never heard of it.
                 if std::mem::take(&mut state.unacknowledged) {
                     self.hub.acknowledged();
@@ -91,16 +91,8 @@ impl Engine {
                 id
             }
         };
-        match state.outflow {
-            Outflow::Resetting => {
-                state.outflow = Outflow::Broken;
-                drop(state);
-                pack.add(Header::reset(id));
-                self.forget(id);
-                return Ok(());
-            }
-            Outflow::Broken => return Ok(()),
-            Outflow::Open | Outflow::Ending | Outflow::Ended => {}
+        if state.outflow == Outflow::Broken {
+            return Ok(());
         }
         let mut greeting = std::mem::take(&mut state.greeting);
         if std::mem::take(&mut state.credit_due) && state.inflow == Inflow::Open {
@@ -120,15 +112,23 @@ impl Engine {
         if greeting != Flags::NONE {
             pack.add(Header::window_update(id, greeting, 0));
         }
-        if state.has_unsent() || pack.payload.is_some() && state.outflow == Outflow::Ending {
+        let last_words = matches!(state.outflow, Outflow::Ending | Outflow::Resetting);
+        if state.has_unsent() || pack.payload.is_some() && last_words {
             // Behind the others.
             state.scheduled = true;
             self.hub.schedule_again(cell.clone());
             return Ok(());
         }
-        if state.outflow == Outflow::Ending {
-            state.outflow = Outflow::Ended;
-            pack.add(Header::fin(id));
+        match state.outflow {
+            Outflow::Ending => {
+                state.outflow = Outflow::Ended;
+                pack.add(Header::fin(id));
+            }
+            Outflow::Resetting => {
+                state.break_off();
+                pack.add(Header::reset(id));
+            }
+            Outflow::Open | Outflow::Ended | Outflow::Broken => {}
         }
         let (over, nobody_hears) = (state.is_over(), state.abandoned && state.outflow == Outflow::Ended);
         let too_late = state.comes_too_late();
