@@ -84,15 +84,6 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
             }
             Err(Broken::Remote(error))
         }
-        (Err(broken @ Broken::Local(_)), _) => {
-            drop(local);
-            if !remote.can_be_reset() {
-                // Whoever still sends would wait for ever if nobody took it. It ends with the far end, the connection,
-                // or when this stream is cut.
-                let _ = discard(&mut remote).await;
-            }
-            Err(broken)
-        }
         (Err(broken), _) => Err(broken),
     }
 }

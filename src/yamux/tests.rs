@@ -1,7 +1,9 @@
 //! Two ends in one process.
 
 mod endings;
+mod foreign;
 mod limits;
+mod model;
 
 use std::{future::poll_fn, io, sync::Arc};
 

@@ -21,7 +21,7 @@ use libp2p::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    connection::Connection,
+    connection::{Connection, Route},
     live::Live,
     offers::{Inbound, Offers},
     request::{Handshake, Request, RequestError},
@@ -33,9 +33,9 @@ use crate::{node::identify, spec::StreamProtocol};
 /// libp2p-swarm), so few are let in at once and the rest wait in our own order.
 const MAX_OPENING: usize = 32;
 
-/// Live streams of one connection, both directions together. The stock yamux ends the *connection* at 3,072, and 256
-/// streams of the far end may be on their way while we open ours.
-pub const MAX_LIVE: usize = 2_800;
+/// Live streams of one connection, both directions together: some fewer than a far end that is p2ptun too lets us open.
+const MAX_LIVE: usize = 15_000;
+const MAX_LIVE_OVER_QUIC: usize = 3_800;
 
 /// How long a peer may take to negotiate a stream that it opened.
 const INBOUND_TIMEOUT: Duration = Duration::from_secs(15);
@@ -103,7 +103,11 @@ impl Handler {
             // An open that ends is an event, and the handler is polled after every event.
             return Poll::Pending;
         }
-        ready!(self.live.poll_below(MAX_LIVE.saturating_sub(self.opening), cx));
+        let max_live = match self.connection.route {
+            Route::DirectQuic => MAX_LIVE_OVER_QUIC,
+            Route::DirectTcp | Route::Relayed => MAX_LIVE,
+        };
+        ready!(self.live.poll_below(max_live - self.opening, cx));
         loop {
             match ready!(self.requests.poll_recv(cx)) {
                 Some(request) if request.reply.is_closed() => {}
@@ -114,7 +118,7 @@ impl Handler {
     }
 
     fn stream(&self, substream: Substream) -> Stream {
-        Stream::remote(substream, self.connection.route, self.live.enter())
+        Stream::remote(substream, self.live.enter())
     }
 
     fn hand_over(&self, substream: Substream, protocol: StreamProtocol) {

@@ -24,7 +24,7 @@ impl Live {
     /// Counts one stream for as long as the returned value lives.
     pub fn enter(self: &Arc<Self>) -> LiveGuard {
         self.streams.fetch_add(1, AcqRel);
-        LiveGuard { connection_ended: Box::pin(self.ended.clone().cancelled_owned()), live: self.clone() }
+        LiveGuard { connection_ended: None, live: self.clone() }
     }
 
     /// The connection is no more.
@@ -49,14 +49,16 @@ impl Live {
 /// A stream's share.
 pub struct LiveGuard {
     live: Arc<Live>,
-    connection_ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Few ever ask.
+    connection_ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl LiveGuard {
-    /// Ready when the connection has ended. The stock yamux leaves a pending read asleep where it was this side that
-    /// ended the connection (rust-yamux #216).
+    /// Ready when the connection has ended.
     pub fn poll_connection_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.connection_ended.poll_unpin(cx)
+        let ended = &self.live.ended;
+        let waiting = self.connection_ended.get_or_insert_with(|| Box::pin(ended.clone().cancelled_owned()));
+        waiting.poll_unpin(cx)
     }
 }
 
