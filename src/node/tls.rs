@@ -35,7 +35,7 @@ use rustls::{
     version::TLS13,
 };
 
-pub use self::stream::TlsStream;
+pub(super) use self::stream::TlsStream;
 use self::verifier::Verifier;
 use crate::spec::PeerId;
 
@@ -73,16 +73,16 @@ impl Order {
     }
 }
 
-/// Pays what the first use of the cryptographic library costs: tens of milliseconds in which it gathers entropy. Blocks
-/// for as long, so it belongs on a thread where that holds nobody up.
-pub fn warm_up() {
+/// Pays what the first use of the cryptographic library costs a process: tens of milliseconds in which it gathers entropy
+/// from the CPU's jitter. Blocks for as long, so it belongs on a thread where that holds nobody up.
+pub(super) fn warm_up() {
     // A library without entropy fails the first handshake as well, and says so there.
     let _ = aws_lc_rs::default_provider().secure_random.fill(&mut [0; 32]);
 }
 
 /// The upgrade of a connection. Clones share it.
 #[derive(Clone)]
-pub struct Config {
+pub(super) struct Config {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
@@ -93,15 +93,19 @@ impl Config {
     /// # Errors
     ///
     /// Where the key cannot sign.
-    pub fn new(keypair: &Keypair) -> io::Result<Self> {
+    pub(super) fn new(keypair: &Keypair) -> io::Result<Self> {
         Self::with_order(keypair, Order::of_this_machine())
     }
 
     fn with_order(keypair: &Keypair, order: Order) -> io::Result<Self> {
         let (certificate, key) = certificate::generate(keypair).map_err(io::Error::other)?;
+        let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).map_err(io::Error::other)?;
+        Self::with_certificate(CertifiedKey::new(vec![certificate], key), order)
+    }
+
+    fn with_certificate(own: CertifiedKey, order: Order) -> io::Result<Self> {
         let provider = Arc::new(CryptoProvider { cipher_suites: order.suites(), ..aws_lc_rs::default_provider() });
-        let key = provider.key_provider.load_private_key(key).map_err(io::Error::other)?;
-        let own = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
+        let own = Arc::new(SingleCertAndKey::from(own));
         let verifier = Arc::new(Verifier);
 
         let mut client = ClientConfig::builder_with_provider(provider.clone())
