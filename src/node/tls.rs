@@ -3,7 +3,8 @@
 //!
 //! What binds a certificate to a peer is libp2p-tls' own: how it is made, parsed and verified. Ours is the configuration
 //! of rustls around it, and the stream. Nobody resumes a session here: a connection lives for days, and tickets would
-//! only be memory.
+//! only be memory. For the same reason the key exchange is rustls' default, X25519 with ML-KEM before X25519 alone, as Go
+//! and rust-libp2p have it: it costs a tenth of a millisecond and 2 KiB once, and what is recorded today stays secret.
 
 mod stream;
 mod verifier;
@@ -156,7 +157,7 @@ async fn handshake<C: AsyncRead + AsyncWrite + Unpin>(
 ) -> io::Result<(PeerId, TlsStream<C>)> {
     let stream = TlsStream::handshake(socket, connection).await?;
     let Some([certificate]) = stream.peer_certificates() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer did not send exactly one certificate"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the handshake ended without a certificate"));
     };
     let peer = certificate::parse(certificate).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok((peer.peer_id(), stream))

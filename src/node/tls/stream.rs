@@ -15,11 +15,11 @@ use rustls::{Connection, pki_types::CertificateDer};
 const READ: usize = 64 << 10;
 
 /// Bytes that may wait for more of them, so that the socket is written to seldom.
-const WRITE: usize = 64 << 10;
+const WRITE: usize = 128 << 10;
 
 /// Bytes that a connection holds at most for a peer that takes nothing: enough above [`WRITE`] that a frame of a muxer
 /// is not cut, for each cut makes a short record.
-const WRITE_LIMIT: usize = 192 << 10;
+const WRITE_LIMIT: usize = 256 << 10;
 
 /// Bytes of payload in a full record, and what a record adds to them: header, content type and tag.
 const RECORD: usize = 16 << 10;
@@ -250,6 +250,10 @@ mod probes {
 
         pub fn handshake_kind(&self) -> Option<rustls::HandshakeKind> {
             self.tls.handshake_kind()
+        }
+
+        pub fn key_exchange(&self) -> Option<rustls::NamedGroup> {
+            Some(self.tls.negotiated_key_exchange_group()?.name())
         }
 
         pub fn refresh_keys(&mut self) {

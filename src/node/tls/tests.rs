@@ -19,7 +19,7 @@ use libp2p::{
     identity::Keypair,
     tls::{self as stock, certificate},
 };
-use rustls::{CipherSuite, HandshakeKind, crypto::aws_lc_rs, sign::CertifiedKey};
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, crypto::aws_lc_rs, sign::CertifiedKey};
 use tokio::io::DuplexStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 

@@ -38,6 +38,14 @@ async fn stock_peers_take_aes_in_both_roles() {
 }
 
 #[tokio::test]
+async fn keys_are_agreed_on_so_that_no_later_machine_can_tell_them() {
+    let theirs = stock::Config::new(&Keypair::generate_ed25519()).unwrap();
+    let (near, far) = pipe(1 << 16);
+    let (dialed, _accepted) = join(config(Order::AesFirst).connect(near), theirs.upgrade_inbound(far, "")).await;
+    assert_eq!(dialed.unwrap().1.key_exchange(), Some(NamedGroup::X25519MLKEM768));
+}
+
+#[tokio::test]
 async fn no_handshake_takes_a_second_round_or_resumes_another() {
     let (ours, theirs) = (config(Order::AesFirst), stock::Config::new(&Keypair::generate_ed25519()).unwrap());
     for _ in 0..2 {
