@@ -13,7 +13,7 @@ mod pulse;
 mod streams;
 mod suspects;
 mod swarm;
-pub mod tls;
+mod tls;
 mod transport;
 
 use std::{
@@ -23,6 +23,10 @@ use std::{
     time::Duration,
 };
 
+use futures::{
+    FutureExt as _, future,
+    future::{BoxFuture, Shared},
+};
 use libp2p::{identity::Keypair, swarm::ConnectionId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -55,6 +59,8 @@ pub struct Node {
     connections: Arc<Connections>,
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<NodeView>,
+    /// Ends when the first handshake costs no more than any other.
+    warm: Shared<BoxFuture<'static, ()>>,
     /// Why this node must not touch the network, if it must not.
     offline: Option<Failure>,
 }
@@ -147,15 +153,22 @@ impl Node {
         let (connections, offers) = (Arc::<Connections>::default(), Arc::<Offers>::default());
         let task = SwarmTask::new(keypair, connections.clone(), offers.clone(), incoming, view)?;
         tasks.spawn(task.run());
+        let warm = match offline {
+            // The thread runs while whoever starts the node goes on with other things.
+            None => tokio::task::spawn_blocking(tls::warm_up).map(drop).boxed(),
+            Some(_) => future::ready(()).boxed(),
+        };
         let offline = offline.map(|reason| Failure { reason, at: Time::now() });
-        Ok(Self { own: keypair.public().to_peer_id(), offers, connections, commands, view: watched, offline })
+        let own = keypair.public().to_peer_id();
+        Ok(Self { own, offers, connections, commands, view: watched, warm: warm.shared(), offline })
     }
 
     pub fn peer_id(&self) -> PeerId {
         self.own
     }
 
-    /// Follows a configuration: returns when listening has been tried on each new address. Never waits for a peer.
+    /// Follows a configuration: returns when listening has been tried on each new address, and the first peer will not
+    /// have to wait for what a process pays once. Never waits for a peer.
     pub async fn configure(&self, config: NodeConfig) {
         if self.offline.is_some() {
             return;
@@ -163,7 +176,7 @@ impl Node {
         let (done, finished) = oneshot::channel();
         if self.commands.send(Command::Configure(Box::new(config), done)).await.is_ok() {
             // The swarm's task ends only with the service, whose end everybody notices.
-            let _ = finished.await;
+            let _ = future::join(finished, self.warm.clone()).await;
         }
     }
 
@@ -281,5 +294,18 @@ impl Node {
                 tried.clear();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_is_configured_has_paid_for_the_first_handshake() {
+        let mut tasks = JoinSet::new();
+        let node = Node::start(&Keypair::generate_ed25519(), None, &mut tasks).unwrap();
+        node.configure(NodeConfig::default()).await;
+        assert!(node.warm.peek().is_some(), "READY would come before the set-up");
     }
 }

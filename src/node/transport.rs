@@ -204,3 +204,46 @@ fn left<A, B>((peer, stream): (PeerId, A)) -> (PeerId, future::Either<A, B>) {
 fn right<A, B: AsyncRead>((peer, stream): (PeerId, B)) -> (PeerId, future::Either<A, BufReader<B>>) {
     (peer, future::Either::Right(BufReader::with_capacity(NOISE_READ, stream)))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use libp2p::{
+        Swarm,
+        swarm::{Config, DialError, SwarmEvent, dial_opts::DialOpts, dummy},
+    };
+
+    use super::*;
+
+    fn swarm(keypair: &Keypair) -> Swarm<dummy::Behaviour> {
+        let transport = new(keypair, &Arc::default()).unwrap();
+        Swarm::new(transport, dummy::Behaviour, keypair.public().to_peer_id(), Config::with_tokio_executor())
+    }
+
+    #[tokio::test]
+    async fn who_answers_in_place_of_the_peer_that_was_meant_is_refused() {
+        let (true_peer, meant) = (Keypair::generate_ed25519(), Keypair::generate_ed25519().public().to_peer_id());
+        let mut listener = swarm(&true_peer);
+        listener.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = listener.select_next_some().await {
+                break address;
+            }
+        };
+        let mut dialer = swarm(&Keypair::generate_ed25519());
+        dialer.dial(DialOpts::peer_id(meant).addresses(vec![address]).build()).unwrap();
+        let refusal = loop {
+            tokio::select! {
+                event = dialer.select_next_some() => {
+                    assert!(!matches!(event, SwarmEvent::ConnectionEstablished { .. }), "anybody will do");
+                    if let SwarmEvent::OutgoingConnectionError { error, .. } = event {
+                        break error;
+                    }
+                }
+                _ = listener.select_next_some() => {}
+            }
+        };
+        let answered = true_peer.public().to_peer_id();
+        assert!(matches!(refusal, DialError::WrongPeerId { obtained, .. } if obtained == answered), "{refusal}");
+    }
+}
