@@ -71,8 +71,11 @@ class Daemon:
 
 
 class Kubo(Daemon):
-    async def start(self, transport, listen=None):
+    async def start(self, transport, listen=None, settings=None, limits=None):
+        """With `limits`, libp2p's resource manager keeps to these, instead of to what suits the machine's memory."""
         await self("init", "--profile=test")
+        if limits:
+            (self.path / "ipfs" / "libp2p-resource-limit-overrides.json").write_text(json.dumps(limits))
         settings = {
             "Addresses.Swarm": [listen or LISTEN[transport]],
             "AutoConf.Enabled": False,
@@ -87,7 +90,7 @@ class Kubo(Daemon):
             "Swarm.EnableHolePunching": False,
             "Swarm.RelayClient.Enabled": False,
             "Version.SwarmCheckEnabled": False,
-        }
+        } | (settings or {})
         for key, value in settings.items():
             await self("config", "--json", key, json.dumps(value))
         await self.run("daemon")
