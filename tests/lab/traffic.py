@@ -1,7 +1,7 @@
 """What goes through a tunnel when p2ptun meets another implementation: the service behind it, and a client.
 
-The first byte of a connection says what is wanted. Implementations that are libraries (js.mjs, py_node.py) play the
-same service and the same client over bare streams.
+The first byte of a connection says what is wanted. Implementations that are libraries (js/node.mjs) play the
+same service and the same client over bare streams, under the same names.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Service:
         match wanted:
             case b"U":  # upload
                 writer.write(hashlib.sha256(await reader.readexactly(len(BULK))).digest())
-            case b"D":  # download
+            case b"D" | b"B":  # download; B asks a library for one big write
                 writer.write(BULK)
             case b"E":  # echo
                 writer.write(await reader.readexactly(MESSAGE))
@@ -76,7 +76,7 @@ class Service:
                 writer.write_eof()
             case b"S":  # the service ends its way first: the question comes after that
                 writer.write_eof()
-                self.heard = await reader.read()
+                self.heard = hashlib.sha256(await reader.read()).hexdigest()
             case b"R":  # a reset in mid-stream
                 writer.write(await reader.readexactly(MESSAGE))
                 await writer.drain()
@@ -156,6 +156,10 @@ async def down(port):
     assert await ask(port, b"D", len(BULK)) == BULK, "the download is not intact"
 
 
+async def in_one_write(port):
+    assert await ask(port, b"B", len(BULK)) == BULK, "the download is not intact"
+
+
 async def greeted(port):
     """Hears the service before a word is said, and is answered afterwards."""
     async with dialled(port) as (reader, writer):
@@ -170,10 +174,28 @@ async def burst(port, count):
 
     async def one(nth):
         message = random.Random(nth).randbytes(MESSAGE)
-        return await ask(port, b"E" + message, MESSAGE) == message
+        assert await ask(port, b"E" + message, MESSAGE) == message, "not the echo"
 
+    await together(count, one)
+
+
+async def burst_half_closing(port, count):
+    """The same, but each ends its way before it reads on to the end of the other."""
+
+    async def one(nth):
+        message = random.Random(nth).randbytes(MESSAGE)
+        async with dialled(port) as (reader, writer):
+            writer.write(b"H" + message)
+            writer.write_eof()
+            answer = await reader.read()
+            assert answer == hashlib.sha256(message).digest(), f"{len(answer)} bytes of 32"
+
+    await together(count, one)
+
+
+async def together(count, one):
     results = await asyncio.gather(*map(one, range(count)), return_exceptions=True)
-    failures = [result for result in results if result is not True]
+    failures = [result for result in results if result is not None]
     assert not failures, f"{len(failures)} of {count} failed, first: {failures[0]!r}"
 
 
@@ -221,3 +243,12 @@ async def resets_after_its_end(port):
         writer.write_eof()
         assert await reader.readexactly(1) == b"M"
         reset(writer)
+
+
+async def gets_nothing(port):
+    """Where the far end does not offer the tunnel's protocol."""
+    try:
+        await ask(port, b"E" + bytes(MESSAGE), MESSAGE)
+    except ConnectionResetError:
+        return
+    raise AssertionError("somebody answered")
