@@ -63,3 +63,18 @@ js() {
   cp "$source"/*.mjs "$folder/"
   echo "$folder"
 }
+
+# A Python that has py-libp2p; the name of its folder stands for the versions in the list. One of its dependencies
+# (fastecdsa) is compiled.
+py_libp2p() {
+  local list=$root/tests/lab/py_libp2p/requirements.txt folder
+  folder=$cache/py-libp2p/$(sha256sum "$list" | cut -c1-16)
+  if [ ! -e "$folder/complete" ]; then
+    rm -rf "$folder"
+    python3 -m venv "$folder" >&2
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$list" >&2 ||
+      { echo "py-libp2p needs a C compiler, libgmp-dev and python3-dev" >&2; return 69; }
+    touch "$folder/complete"
+  fi
+  echo "$folder/bin/python"
+}

@@ -40,7 +40,7 @@ class Daemon:
     """A process with a folder of its own, ended at the end of a `with` block."""
 
     def __init__(self, program):
-        self.program = str(Path(program).resolve())
+        self.program = str(Path(program).absolute())
 
     async def __aenter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="p2ptun-lab-")

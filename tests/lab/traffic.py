@@ -1,7 +1,7 @@
 """What goes through a tunnel when p2ptun meets another implementation: the service behind it, and a client.
 
-The first byte of a connection says what is wanted. Implementations that are libraries (js/node.mjs) play the
-same service and the same client over bare streams, under the same names.
+The first byte of a connection says what is wanted. Implementations that are libraries (js/node.mjs, py_libp2p/node.py)
+play the same service and the same client over bare streams, under the same names.
 """
 
 import asyncio
