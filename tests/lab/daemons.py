@@ -40,6 +40,7 @@ class Daemon:
     """A process with a folder of its own, ended at the end of a `with` block."""
 
     def __init__(self, program):
+        # Links are kept: a virtual environment's Python is one.
         self.program = str(Path(program).absolute())
 
     async def __aenter__(self):

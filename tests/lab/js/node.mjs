@@ -294,7 +294,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     say({ answer: await orders[order.order](order) ?? null })
   } catch (error) {
-    say({ error: String(error?.stack ?? error) })
+    console.error(error)
+    say({ error: String(error) })
   }
 }
 process.exit(0)
