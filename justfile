@@ -1,4 +1,4 @@
-# What CI runs on every change, but for the labs: `just systemd`, `just kubo` and `just compare`.
+# What CI runs on every change, but for the labs: `just systemd`, `just kubo`, `just js`, `just py` and `just compare`.
 check: fmt lint doc deny test demo
 
 # Formatting, without changing anything.
@@ -30,6 +30,14 @@ man:
 # Against a real Kubo; needs Go.
 kubo:
     tests/lab/kubo.sh
+
+# Against js-libp2p; needs Node and npm.
+js:
+    tests/lab/js.sh
+
+# Against py-libp2p; needs a C compiler and libgmp.
+py:
+    tests/lab/py_libp2p.sh
 
 # Against ssh, rathole, frp and Kubo, as the README's table has it; needs Go, autossh and sshd.
 compare:

@@ -47,3 +47,34 @@ for line in sys.stdin:
     built = json.loads(line)
     if built.get("executable") and built["target"]["name"] == "p2ptun": print(built["executable"])'
 }
+
+# A folder from which Node runs what is in js/; the name of the folder stands for the versions in the lock file.
+js() {
+  local source=$root/tests/lab/js folder
+  [[ $(node --version 2>/dev/null) =~ ^v([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 20 ] && command -v npm >/dev/null ||
+    { echo "Node 20 or newer and npm are needed for js-libp2p" >&2; return 69; }
+  folder=$cache/js-libp2p/$(sha256sum "$source/package-lock.json" | cut -c1-16)
+  if [ ! -d "$folder" ]; then
+    rm -rf "$folder.new" && mkdir -p "$folder.new"
+    cp "$source"/package*.json "$folder.new/"
+    (cd "$folder.new" && npm ci --ignore-scripts --no-audit --no-fund) >&2
+    mv "$folder.new" "$folder"
+  fi
+  cp "$source"/*.mjs "$folder/"
+  echo "$folder"
+}
+
+# A Python that has py-libp2p; the name of its folder stands for the versions in the list. One of its dependencies
+# (fastecdsa) is compiled.
+py_libp2p() {
+  local list=$root/tests/lab/py_libp2p/requirements.txt folder
+  folder=$cache/py-libp2p/$(sha256sum "$list" | cut -c1-16)
+  if [ ! -e "$folder/complete" ]; then
+    rm -rf "$folder"
+    python3 -m venv "$folder" >&2
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$list" >&2 ||
+      { echo "py-libp2p needs a C compiler, libgmp-dev and python3-dev" >&2; return 69; }
+    touch "$folder/complete"
+  fi
+  echo "$folder/bin/python"
+}

@@ -40,7 +40,8 @@ class Daemon:
     """A process with a folder of its own, ended at the end of a `with` block."""
 
     def __init__(self, program):
-        self.program = str(Path(program).resolve())
+        # Links are kept: a virtual environment's Python is one.
+        self.program = str(Path(program).absolute())
 
     async def __aenter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="p2ptun-lab-")
@@ -71,8 +72,11 @@ class Daemon:
 
 
 class Kubo(Daemon):
-    async def start(self, transport, listen=None):
+    async def start(self, transport, listen=None, settings=None, limits=None):
+        """With `limits`, libp2p's resource manager keeps to these, instead of to what suits the machine's memory."""
         await self("init", "--profile=test")
+        if limits:
+            (self.path / "ipfs" / "libp2p-resource-limit-overrides.json").write_text(json.dumps(limits))
         settings = {
             "Addresses.Swarm": [listen or LISTEN[transport]],
             "AutoConf.Enabled": False,
@@ -87,7 +91,7 @@ class Kubo(Daemon):
             "Swarm.EnableHolePunching": False,
             "Swarm.RelayClient.Enabled": False,
             "Version.SwarmCheckEnabled": False,
-        }
+        } | (settings or {})
         for key, value in settings.items():
             await self("config", "--json", key, json.dumps(value))
         await self.run("daemon")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks p2ptun against a real Kubo on this machine, over TCP and QUIC, with Kubo at either end. All on loopback.
+# Checks p2ptun against a real Kubo on this machine, over TCP with TLS, TCP with Noise, and QUIC, with Kubo at either end.
+# All on loopback.
 #
 #   kubo.sh          builds both and runs every check; the last line is "N passed, N failed"
 #   kubo.sh build    builds Kubo only and prints where it is
@@ -20,7 +21,7 @@ case ${1:-} in
     exec python3 "$here/kubo.py" "$kubo" "$p2ptun"
     ;;
   *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 64
     ;;
 esac
