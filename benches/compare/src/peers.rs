@@ -3,14 +3,18 @@
 mod direct;
 mod haproxy;
 mod kubo;
-mod p2ptun;
+pub mod p2ptun;
 mod rathole;
 mod ssh;
 mod stunnel;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use self::{
     direct::Direct, haproxy::Haproxy, kubo::Kubo, p2ptun::P2ptun, rathole::Rathole, ssh::Ssh, stunnel::Stunnel,
@@ -33,6 +37,11 @@ pub trait Peer: Send + Sync {
     ///
     /// The tunnels need not work yet. Each of `targets` has an entrance of its own, in the same order.
     fn start(&self, near: &Place, far: &Place, targets: &[SocketAddr]) -> Result<Pair>;
+
+    /// For what only p2ptun has.
+    fn as_p2ptun(&self) -> Option<&P2ptun> {
+        None
+    }
 }
 
 /// Two daemons with tunnels between them.
@@ -47,12 +56,12 @@ impl Pair {
     /// Waits until a byte comes back through the tunnel with an echo at its end.
     pub fn wait_until_it_echoes(&mut self, nth: usize) -> Result<()> {
         let entrance = self.entrances[nth];
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             self.check()?;
             match latency::fresh(entrance) {
                 Ok(_) => return Ok(()),
-                Err(error) if std::time::Instant::now() > deadline => {
+                Err(error) if Instant::now() > deadline => {
                     let logs: Vec<_> = self.daemons.iter().map(Daemon::log).collect();
                     return Err(error).with_context(|| format!("nothing comes back: {}", logs.join("---\n")));
                 }
@@ -71,16 +80,23 @@ impl Pair {
         self.daemons.iter_mut().try_for_each(Daemon::check)
     }
 
-    /// Waits until what earlier clients left behind is done with; but not for ever.
+    /// Waits until what earlier clients left behind is done with. A pair that never comes to rest would be measured
+    /// together with every other.
     pub fn settle(&self) -> Result<()> {
-        for _ in 0..20 {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
             let before = self.cpu_time()?;
             std::thread::sleep(Duration::from_millis(50));
-            if self.cpu_time()? - before <= Duration::from_millis(10) {
-                break;
+            if self.cpu_time()?.saturating_sub(before) <= Duration::from_millis(10) {
+                return Ok(());
             }
+            ensure!(Instant::now() < deadline, "its daemons are busy 5 s after their clients have left");
         }
-        Ok(())
+    }
+
+    /// What is resident for the daemon that takes more.
+    pub fn resident(&self) -> u64 {
+        self.daemons.iter().map(|daemon| procfs::resident(daemon.pid())).max().unwrap_or(0)
     }
 }
 

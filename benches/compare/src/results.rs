@@ -1,14 +1,19 @@
-//! What a run has found, and the table of it.
+//! What a run has found.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
-use crate::{experiments::Measure, statistics};
+use crate::{measures::Measure, statistics};
 
-/// The samples of each measure and peer, and why there are none.
+/// The samples of each measure and peer, and what is not among them.
 #[derive(Debug, Default)]
 pub struct Results {
     samples: BTreeMap<(Measure, String), Vec<f64>>,
+    /// What was to be measured and wasn't: a peer that isn't here, or something that p2ptun doesn't do.
     pub failures: Vec<String>,
+    /// What a peer can't do.
+    pub inabilities: Vec<String>,
+    /// What makes no sense, and the peers for which it doesn't.
+    pub exclusions: BTreeMap<String, Vec<String>>,
 }
 
 impl Results {
@@ -24,25 +29,8 @@ impl Results {
         statistics::median(self.samples(measure, peer))
     }
 
-    /// A row for each measure that has samples, a column for each peer: median, and least to greatest.
-    pub fn table(&self, peers: &[String]) -> String {
-        let mut table = format!("| | {} |\n|---|{}\n", peers.join(" | "), "---|".repeat(peers.len()));
-        for measure in Measure::ALL {
-            if peers.iter().all(|peer| self.samples(measure, peer).is_empty()) {
-                continue;
-            }
-            let cells: Vec<_> = peers.iter().map(|peer| cell(self.samples(measure, peer), measure.digits())).collect();
-            let _ = writeln!(table, "| {} | {} |", measure.title(), cells.join(" | "));
-        }
-        table
-    }
-}
-
-fn cell(samples: &[f64], digits: usize) -> String {
-    match (statistics::median(samples), statistics::range(samples)) {
-        (Some(median), Some((least, greatest))) => {
-            format!("**{median:.digits$}** ({least:.digits$}–{greatest:.digits$})")
-        }
-        _ => "–".to_owned(),
+    /// Those that there are samples of, of any peer.
+    pub fn measures(&self) -> impl Iterator<Item = Measure> {
+        Measure::ALL.into_iter().filter(|measure| self.samples.keys().any(|(sampled, _)| sampled == measure))
     }
 }

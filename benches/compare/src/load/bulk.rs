@@ -2,16 +2,17 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use socket2::SockRef;
 
 use super::{
     BUFFER,
@@ -33,12 +34,19 @@ pub struct Bulk {
     threads: Vec<JoinHandle<()>>,
     moved: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<String>>>,
+    over: Arc<AtomicBool>,
 }
 
 impl Bulk {
     /// Returns when bytes flow on every connection.
     pub fn start(entrance: SocketAddr, connections: usize, direction: Direction) -> Result<Self> {
-        let mut bulk = Self { streams: Vec::new(), threads: Vec::new(), moved: Arc::default(), failed: Arc::default() };
+        let mut bulk = Self {
+            streams: Vec::new(),
+            threads: Vec::new(),
+            moved: Arc::default(),
+            failed: Arc::default(),
+            over: Arc::default(),
+        };
         for _ in 0..connections {
             let mut stream = connect(entrance)?;
             stream.write_all(&[if direction == Direction::Both { BOTH_WAYS } else { DOWNLOAD }])?;
@@ -84,11 +92,12 @@ impl Bulk {
 }
 
 fn mover(bulk: &Bulk, mut step: impl FnMut(&mut [u8]) -> std::io::Result<usize> + Send + 'static) -> JoinHandle<()> {
-    let (moved, failed) = (bulk.moved.clone(), bulk.failed.clone());
+    let (moved, failed, over) = (bulk.moved.clone(), bulk.failed.clone(), bulk.over.clone());
     thread::spawn(move || {
         let mut buffer = vec![0x5a; BUFFER];
         let error = loop {
             match step(&mut buffer) {
+                _ if over.load(Ordering::Relaxed) => return,
                 Ok(0) => break "end of file".to_owned(),
                 Ok(length) => moved.fetch_add(length as u64, Ordering::Relaxed),
                 Err(error) => break error.to_string(),
@@ -101,15 +110,15 @@ fn mover(bulk: &Bulk, mut step: impl FnMut(&mut [u8]) -> std::io::Result<usize> 
 }
 
 impl Drop for Bulk {
+    /// Resets the connections, as a client does that has had enough. While bytes flow, each thread sees soon that it is over.
     fn drop(&mut self) {
-        for stream in &self.streams {
-            // Wakes the threads; one that the other end has reset already is as good.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        // Bytes that nobody has read make a reset of this.
+        for stream in &self.streams {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
         self.streams.clear();
     }
 }

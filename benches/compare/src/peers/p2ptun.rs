@@ -29,6 +29,10 @@ impl P2ptun {
         Ok(Self { name: name.to_owned(), program })
     }
 
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// A node with an identity and a file that has no tunnels yet.
     pub fn node(&self, place: &Place, listen_address: Option<SocketAddr>) -> Result<Node> {
         let folder = place.folder()?;
@@ -66,8 +70,11 @@ impl Node {
         self.folder.path().join("control.sock")
     }
 
-    pub fn write(&self, tunnels: &str) -> Result<()> {
-        Ok(fs::write(self.config(), format!("{}{tunnels}", self.head))?)
+    /// Writes the file, and returns what it says now.
+    pub fn write(&self, tunnels: &str) -> Result<String> {
+        let text = format!("{}{tunnels}", self.head);
+        fs::write(self.config(), &text)?;
+        Ok(text)
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -114,6 +121,10 @@ impl Peer for P2ptun {
     fn description(&self) -> Result<String> {
         let version = output(Command::new(&self.program).arg("--version"))?;
         Ok(format!("{version}: libp2p over TCP and TLS 1.3"))
+    }
+
+    fn as_p2ptun(&self) -> Option<&P2ptun> {
+        Some(self)
     }
 
     fn start(&self, near: &Place, far: &Place, targets: &[SocketAddr]) -> Result<Pair> {
