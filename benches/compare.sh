@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures p2ptun and its peers on loopback in one run, by turns, and prints a table.
 #
-#     benches/compare.sh [--quick] [--rounds N] [--only MEASURE,…] [--peers PEER,…] [--p2ptun [NAME=]PATH]…
+#     benches/compare.sh [--quick] [--rounds N] [--only MEASURE,…] [--peers PEER,…] [--p2ptun [NAME=]PATH]… [--write NAME]
 #
 # Builds p2ptun (unless it is given, which also compares builds of it with each other), Kubo and rathole, once; as root,
-# installs what Debian has of the rest. What is missing all the same is said in the table, and fails the run.
+# installs what Debian has of the rest. What is missing all the same is told in the table, and fails the run.
 set -euo pipefail
 
 # shellcheck source=tests/lab/build.sh
@@ -21,12 +21,16 @@ fi
 
 arguments=("$@")
 case " $* " in
-  *" --p2ptun"*) ;;
+  *" --help "* | *" -h "* | *" --p2ptun"*) ;;
   *) arguments=(--p2ptun "p2ptun=$(p2ptun)" "$@") ;;
 esac
-# Whatever can't be built is told by the harness, by its name.
-kubo=$(kubo) && arguments+=(--kubo "$kubo") || echo "could not build Kubo" >&2
-rathole=$(rathole) && arguments+=(--rathole "$rathole") || echo "could not build rathole" >&2
+case " $* " in *" --peers"*) asked=" $* " ;; *) asked="kubo rathole" ;; esac
+# What can't be built is told by the harness, by its name.
+for tool in kubo rathole; do
+  case $asked in
+    *"$tool"*) if path=$("$tool"); then arguments+=("--$tool" "$path"); else echo "could not build $tool" >&2; fi ;;
+  esac
+done
 
 cargo build --release --quiet --manifest-path "$root/Cargo.toml" --package p2ptun-compare
 exec "${CARGO_TARGET_DIR:-$root/target}/release/p2ptun-compare" "${arguments[@]}"

@@ -89,7 +89,7 @@ impl Stage {
 }
 
 /// One way of putting load on a pair. May yield several quantities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Experiment {
     Bulk1,
     Bulk8,
@@ -161,6 +161,11 @@ impl Experiment {
     /// Whether each sample takes daemons that have done nothing yet, while no others run.
     pub fn starts_anew(self) -> bool {
         matches!(self, Self::Memory1000 | Self::Memory4000 | Self::Idle | Self::Start | Self::Reload)
+    }
+
+    /// Whether so many connect at once that some peers lose a part.
+    pub fn is_burst(self) -> bool {
+        matches!(self, Self::Burst | Self::BurstHalfClose)
     }
 
     /// Why it makes no sense for a peer, if it doesn't.

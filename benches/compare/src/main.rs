@@ -1,7 +1,8 @@
 //! `benches/compare.sh` builds and finds what this is given, and starts it.
 
 use std::{
-    fs,
+    collections::{BTreeMap, BTreeSet},
+    fs, iter,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -49,13 +50,19 @@ struct Arguments {
     /// Shorter and less often: for a look.
     #[arg(long)]
     quick: bool,
-    /// Writes NAME.md and NAME.svg; otherwise the Markdown goes to standard output.
+    /// Writes NAME.md and NAME.svg. A full run writes benches/results/loopback by default; what is less than that goes to
+    /// standard output.
     #[arg(long, value_name = "NAME")]
     write: Option<PathBuf>,
 }
 
+const COMMAND: &str = "benches/compare.sh";
+
 /// How often at most what starts daemons of its own is measured: that is slow, and steady.
 const ANEW: usize = 3;
+
+/// After how many failures something is no longer tried. Each may take as long as the longest timeout.
+const GIVE_UP: usize = 2;
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
@@ -68,14 +75,27 @@ fn main() -> Result<ExitCode> {
     let (effort, rounds) = if arguments.quick { (Effort::quick(), 1) } else { (Effort::full(), 5) };
     let rounds = arguments.rounds.unwrap_or(rounds);
     ensure!(rounds > 0, "no rounds, no figures");
+    let candidates = peers(&arguments);
+    let mut names = BTreeSet::new();
+    for (name, _) in &candidates {
+        ensure!(
+            names.insert(name),
+            "two peers are called {name}: give builds names of their own, as in --p2ptun old=PATH"
+        );
+    }
 
     let mut run = Run { stage: Stage::set(Place::loopback(), Place::loopback())?, effort, results: Results::default() };
     if let Some(error) = run.stage.no_web() {
         run.results.failures.push(told(format!("HTTP: {error}")));
     }
-    let peers = run.found(peers(&arguments));
-    let (anew, steady): (Vec<_>, Vec<_>) = experiments.into_iter().partition(|experiment| experiment.starts_anew());
-    let peers = if steady.is_empty() { peers } else { run.by_turns(peers, &steady, rounds) };
+    let peers = run.found(candidates);
+    let (anew, mut steady): (Vec<_>, Vec<_>) = experiments.into_iter().partition(|experiment| experiment.starts_anew());
+    // Pairs of their own for these: some peers are not the same after a burst that they lost part of.
+    let bursts: Vec<_> = steady.extract_if(.., |experiment| experiment.is_burst()).collect();
+    let mut peers = peers;
+    for phase in iter::once(steady.as_slice()).chain(bursts.chunks(1)).filter(|phase| !phase.is_empty()) {
+        peers = run.by_turns(peers, phase, rounds);
+    }
     run.anew(&peers, &anew, rounds.min(ANEW));
 
     let mut columns = Vec::new();
@@ -97,6 +117,10 @@ fn main() -> Result<ExitCode> {
         eprintln!("NOT MEASURED: {failure}");
     }
     Ok(if run.results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn names(experiments: &[Experiment]) -> String {
+    experiments.iter().map(|experiment| experiment.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Says at once what is missing, and returns it to be kept.
@@ -126,6 +150,7 @@ impl Run {
 
     /// Measures pairs that all run at once, one at a time. Returns the peers that could be started.
     fn by_turns(&mut self, peers: Vec<Box<dyn Peer>>, experiments: &[Experiment], rounds: usize) -> Vec<Box<dyn Peer>> {
+        let order: Vec<_> = peers.iter().map(|peer| peer.name().to_owned()).collect();
         let mut running: Vec<(Box<dyn Peer>, Pair)> = Vec::new();
         for peer in peers {
             match self.stage.start(&*peer) {
@@ -133,25 +158,27 @@ impl Run {
                 Err(error) => self.results.failures.push(told(format!("{}: {error:#}", peer.name()))),
             }
         }
-        let mut given_up: Vec<(Experiment, String)> = Vec::new();
+        let mut failed: BTreeMap<(Experiment, String), usize> = BTreeMap::new();
         // The first round only warms up.
         for round in 0..=rounds {
             for experiment in experiments {
+                // Whoever comes first follows another experiment, not another peer: each in turn.
+                running.rotate_left(1);
                 for (peer, pair) in &mut running {
-                    let given = (*experiment, peer.name().to_owned());
-                    if self.excluded(*experiment, &**peer) || given_up.contains(&given) {
+                    let failures = failed.entry((*experiment, peer.name().to_owned())).or_default();
+                    if self.excluded(*experiment, &**peer) || *failures >= GIVE_UP {
                         continue;
                     }
                     let samples = experiment.sample(&self.stage, pair, &self.effort);
-                    if samples.is_err() {
-                        given_up.push(given);
-                    }
+                    *failures += usize::from(samples.is_err());
                     self.keep(*experiment, &**peer, samples, round > 0);
                 }
             }
-            eprintln!("round {round} of {rounds}");
+            eprintln!("round {round} of {rounds}: {}", names(experiments));
         }
-        running.into_iter().map(|(peer, _)| peer).collect()
+        let mut peers: Vec<_> = running.into_iter().map(|(peer, _)| peer).collect();
+        peers.sort_by_key(|peer| order.iter().position(|name| name == peer.name()));
+        peers
     }
 
     /// Measures what takes daemons of its own, while no others run.
@@ -204,7 +231,9 @@ impl Run {
 }
 
 fn write(arguments: &Arguments, results: &Results, of: &Circumstances, own: usize) -> Result<()> {
-    let Some(name) = &arguments.write else {
+    let is_full = command(arguments) == COMMAND;
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/loopback");
+    let Some(name) = arguments.write.as_ref().or(is_full.then_some(&usual)) else {
         println!("{}", report::markdown(results, of, None));
         return Ok(());
     };
@@ -223,7 +252,7 @@ fn write(arguments: &Arguments, results: &Results, of: &Circumstances, own: usiz
 
 /// The command line, without the paths that only mean something here.
 fn command(arguments: &Arguments) -> String {
-    let mut words = vec!["benches/compare.sh".to_owned()];
+    let mut words = vec![COMMAND.to_owned()];
     words.extend(arguments.quick.then(|| "--quick".to_owned()));
     words.extend(arguments.rounds.map(|rounds| format!("--rounds {rounds}")));
     if !arguments.only.is_empty() {

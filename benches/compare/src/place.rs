@@ -1,6 +1,7 @@
 //! Where a daemon runs and how it is started: on this machine as it is, or within a network namespace.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -20,6 +21,9 @@ use crate::procfs;
 
 /// How long anything that should happen may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Of util-linux. Has the kernel tell a program that its parent has ended, and then becomes the program.
+const SETPRIV: &str = "/usr/bin/setpriv";
 
 /// A machine, or what stands for one.
 #[derive(Clone, Debug)]
@@ -53,7 +57,10 @@ impl Place {
 
     /// A program with an environment that leads nowhere out of `folder`.
     pub fn command(&self, program: &Path, folder: &Path) -> Command {
-        let mut words = self.prefix.iter().map(|word| word.as_ref()).chain([program.as_os_str()]);
+        // So that no daemon outlives a harness that is killed.
+        let watch: &[&str] = if Path::new(SETPRIV).exists() { &[SETPRIV, "--pdeathsig", "TERM", "--"] } else { &[] };
+        let prefix = self.prefix.iter().map(String::as_str).chain(watch.iter().copied());
+        let mut words = prefix.map(OsStr::new).chain([program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", folder).env("NO_COLOR", "1").current_dir(folder).stdin(Stdio::null());

@@ -36,15 +36,12 @@ pub fn svg(file: &Path, results: &Results, peers: &[String], own: usize, caption
     let drawn = |measure: Measure| -> Vec<&String> {
         peers.iter().filter(|peer| !results.samples(measure, peer).is_empty()).collect()
     };
-    // Each panel goes to the column that is shortest so far.
-    let mut heights = [2 * GAP + BAR; COLUMNS];
     let mut places = Vec::new();
-    for measure in &measures {
-        let column = (0..COLUMNS).min_by_key(|column| heights[*column]).unwrap_or(0);
-        places.push((column as i32 * PANEL_WIDTH, heights[column]));
-        heights[column] += TITLE + BAR * drawn(*measure).len() as i32 + GAP;
+    let mut height = 2 * GAP + BAR;
+    for row in measures.chunks(COLUMNS) {
+        places.extend((0..row.len() as i32).map(|column| (column * PANEL_WIDTH, height)));
+        height += TITLE + BAR * row.iter().map(|measure| drawn(*measure).len()).max().unwrap_or(0) as i32 + GAP;
     }
-    let height = heights.into_iter().max().unwrap_or(0);
     let width = COLUMNS as i32 * PANEL_WIDTH;
     let area = SVGBackend::new(file, (width as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE).map_err(|error| anyhow!("{error}"))?;

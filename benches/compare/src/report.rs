@@ -79,27 +79,21 @@ client sends 1 KiB and wants it back. Memory is resident memory (RSS), of the da
 
 /// A row for each measure, a column for each peer: median, and least to greatest.
 fn figures(results: &Results, of: &Circumstances) -> String {
-    table(results, of, &of.peers, |measure, peer| cell(results.samples(measure, peer), measure.digits()))
+    table(results, &of.peers, |measure, peer| cell(results.samples(measure, peer), measure.digits()))
 }
 
 /// p2ptun's medians divided by those of the others.
 fn proportions(results: &Results, of: &Circumstances) -> String {
     let Some((_, others)) = of.peers.split_first() else { return String::new() };
-    table(results, of, others, |measure, peer| {
-        let proportion = results.median(measure, of.p2ptun()).zip(results.median(measure, peer));
-        match proportion {
+    table(results, others, |measure, peer| {
+        match results.median(measure, of.p2ptun()).zip(results.median(measure, peer)) {
             Some((own, other)) if other > 0.0 => format!("{:.2}", own / other),
             _ => GAP.to_owned(),
         }
     })
 }
 
-fn table(
-    results: &Results,
-    of: &Circumstances,
-    columns: &[(String, String)],
-    cell: impl Fn(Measure, &str) -> String,
-) -> String {
+fn table(results: &Results, columns: &[(String, String)], cell: impl Fn(Measure, &str) -> String) -> String {
     let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let mut text = format!("| | {} |\n|---|{}\n", names.join(" | "), "--:|".repeat(names.len()));
     for measure in results.measures() {
