@@ -188,8 +188,8 @@ impl Experiment {
             Self::Fresh => vec![(Measure::Fresh, repeated(effort, || latency::fresh(service))?)],
             Self::Greeting => vec![(Measure::Greeting, repeated(effort, || latency::greeting(greeter))?)],
             Self::PingPong => vec![(Measure::PingPong, median_of(latency::ping_pong(service, effort.pings)?))],
-            Self::Http => vec![(Measure::HttpKeepAlive, http(stage, pair, effort, true)?)],
-            Self::HttpClose => vec![(Measure::HttpClose, http(stage, pair, effort, false)?)],
+            Self::Http => http(stage, pair, effort, true, [Measure::HttpKeepAlive, Measure::HttpKeepAliveLost])?,
+            Self::HttpClose => http(stage, pair, effort, false, [Measure::HttpClose, Measure::HttpCloseLost])?,
             Self::Rate => vec![(Measure::Rate, crowd::rate(service, 16, effort.window)?)],
             Self::Burst => burst(service, false, [Measure::Burst, Measure::BurstLost])?,
             Self::BurstHalfClose => burst(service, true, [Measure::BurstHalfClose, Measure::BurstHalfCloseLost])?,
@@ -241,10 +241,17 @@ fn bulk(
     Ok(samples)
 }
 
-fn http(stage: &Stage, pair: &Pair, effort: &Effort, keep_alive: bool) -> Result<f64> {
+fn http(
+    stage: &Stage,
+    pair: &Pair,
+    effort: &Effort,
+    keep_alive: bool,
+    of: [Measure; 2],
+) -> Result<Vec<(Measure, f64)>> {
     let (_, wrk) = stage.web.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
     let entrance = *pair.entrances.get(2).context("no tunnel leads to the web server")?;
-    wrk.requests(&stage.near, entrance, keep_alive, effort.window)
+    let answers = wrk.ask(&stage.near, entrance, keep_alive, effort.window)?;
+    Ok(vec![(of[0], answers.per_second), (of[1], answers.lost as f64)])
 }
 
 fn burst(service: SocketAddr, half_close: bool, of: [Measure; 2]) -> Result<Vec<(Measure, f64)>> {

@@ -13,7 +13,9 @@ pub enum Measure {
     Greeting,
     PingPong,
     HttpKeepAlive,
+    HttpKeepAliveLost,
     HttpClose,
+    HttpCloseLost,
     Rate,
     Burst,
     BurstLost,
@@ -30,7 +32,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Throughput1,
         Self::Cpu1,
         Self::Throughput8,
@@ -41,7 +43,9 @@ impl Measure {
         Self::Greeting,
         Self::PingPong,
         Self::HttpKeepAlive,
+        Self::HttpKeepAliveLost,
         Self::HttpClose,
+        Self::HttpCloseLost,
         Self::Rate,
         Self::Burst,
         Self::BurstLost,
@@ -88,6 +92,8 @@ impl Measure {
             Self::Greeting => ("fresh connection, server speaks first", "ms", 3),
             Self::PingPong => ("ping-pong of 64 bytes", "ms", 3),
             Self::HttpKeepAlive => ("HTTP with keep-alive", "requests/s", 0),
+            Self::HttpKeepAliveLost => ("lost with keep-alive", "requests", 0),
+            Self::HttpCloseLost => ("lost without keep-alive", "requests", 0),
             Self::HttpClose => ("HTTP without keep-alive", "requests/s", 0),
             Self::Rate => ("new connections", "1/s", 0),
             Self::Burst => ("burst of 1,000", "ms", 0),

@@ -31,7 +31,7 @@ const fn units(measure: Measure, factor: f64) -> Target {
     Target { measure, factor, yardstick: Yardstick::Units }
 }
 
-pub const TARGETS: [Target; 36] = [
+pub const TARGETS: [Target; 38] = [
     peer(Measure::Throughput1, 1.2, "stunnel"),
     peer(Measure::Throughput1, 1.3, "kubo"),
     peer(Measure::Throughput1, 1.4, "ssh"),
@@ -56,6 +56,8 @@ pub const TARGETS: [Target; 36] = [
     peer(Measure::HttpClose, 1.0, "ssh"),
     peer(Measure::HttpClose, 1.0, "rathole"),
     peer(Measure::HttpClose, 1.0, "kubo"),
+    units(Measure::HttpKeepAliveLost, 0.0),
+    units(Measure::HttpCloseLost, 0.0),
     peer(Measure::Burst, 1.0, "kubo"),
     units(Measure::BurstLost, 0.0),
     peer(Measure::BurstHalfClose, 1.0, "kubo"),

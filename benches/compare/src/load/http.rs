@@ -53,26 +53,36 @@ impl Wrk {
         Ok(Self { program: find("wrk")?, folder: place.folder()? })
     }
 
-    /// Requests a second, by 32 clients for `window`, rounded up to seconds. Without keep-alive each is a connection.
-    pub fn requests(&self, place: &Place, entrance: SocketAddr, keep_alive: bool, window: Duration) -> Result<f64> {
+    /// Asks by 32 clients for `window`, rounded up to seconds. Without keep-alive each request is a connection.
+    pub fn ask(&self, place: &Place, entrance: SocketAddr, keep_alive: bool, window: Duration) -> Result<Answers> {
         let mut command = place.command(&self.program, self.folder.path());
         command.args(["-t1", "-c32", "--timeout", "5s"]).arg(format!("-d{}s", window.as_secs_f64().ceil()));
         if !keep_alive {
             command.args(["-H", "Connection: close"]);
         }
         let told = output(command.arg(format!("http://{entrance}/")))?;
-        requests_per_second(&told).with_context(|| told.clone())
+        answers(&told).with_context(|| told.clone())
     }
 }
 
-fn requests_per_second(told: &str) -> Result<f64> {
-    for problem in ["Socket errors:", "Non-2xx"] {
-        ensure!(!told.contains(problem), "not all requests were answered");
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answers {
+    pub per_second: f64,
+    /// Requests that were answered by an error, or not at all.
+    pub lost: u64,
+}
+
+fn answers(told: &str) -> Result<Answers> {
+    let value = |name: &str| told.lines().find_map(|line| line.trim().strip_prefix(name));
+    let per_second = value("Requests/sec:").context("wrk tells no rate")?.trim().parse()?;
+    ensure!(per_second > 0.0, "nothing was answered");
+    let mut lost = 0;
+    for counted in [value("Socket errors:"), value("Non-2xx or 3xx responses:")].into_iter().flatten() {
+        let numbers = counted.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok());
+        lost += numbers.sum::<u64>();
     }
-    let rate = told.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:")).context("wrk tells no rate")?;
-    let rate = rate.trim().parse()?;
-    ensure!(rate > 0.0, "nothing was answered");
-    Ok(rate)
+    Ok(Answers { per_second, lost })
 }
 
 #[cfg(test)]
@@ -82,13 +92,15 @@ mod tests {
     #[test]
     fn the_rate_is_read_from_what_wrk_prints() {
         let told = "  1542 requests in 1.00s, 1.2MB read\nRequests/sec:   1541.25\nTransfer/sec:  1.2MB\n";
-        assert_eq!(requests_per_second(told).unwrap(), 1541.25);
+        assert_eq!(answers(told).unwrap(), Answers { per_second: 1541.25, lost: 0 });
     }
 
     #[test]
-    fn lost_requests_are_no_rate() {
-        let told = "  Socket errors: connect 0, read 3, write 0, timeout 0\nRequests/sec:   1541.25\n";
-        assert!(requests_per_second(told).is_err());
-        assert!(requests_per_second("Requests/sec:   0.00\n").is_err());
+    fn what_is_lost_is_counted_and_nothing_at_all_is_no_rate() {
+        let told = "  Socket errors: connect 1, read 30, write 0, timeout 4\n  Non-2xx or 3xx responses: 100\n\
+                    Requests/sec:   1541.25\n";
+        assert_eq!(answers(told).unwrap(), Answers { per_second: 1541.25, lost: 135 });
+        assert!(answers("Requests/sec:   0.00\n").is_err());
+        assert!(answers("unable to connect\n").is_err());
     }
 }
