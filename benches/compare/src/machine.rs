@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_feature_is_a_whole_word() {
-        assert_eq!(features("fpu vaes avx512f avx512vl"), ["avx512f", "vaes"]);
+        assert_eq!(features("fpu aeskle vaes avx512f avx512vl"), ["avx512f", "vaes"]);
     }
 
     #[test]
