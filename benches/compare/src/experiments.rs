@@ -37,7 +37,8 @@ impl Effort {
             window: Duration::from_millis(1500),
             connections: 60,
             pings: 3000,
-            idle: Duration::from_secs(8),
+            // Longer than the 15 s after which libp2p pings.
+            idle: Duration::from_secs(16),
         }
     }
 

@@ -99,7 +99,7 @@ impl Peer for Kubo {
         let home = TempDir::new()?;
         let told = output(std::process::Command::new(&self.program).arg("version").env("HOME", home.path()))?;
         let version = told.rsplit(' ').next().unwrap_or_default().to_owned();
-        Ok(format!("Kubo {version}: `ipfs p2p` over TCP and TLS 1.3"))
+        Ok(format!("Kubo {version}: `ipfs p2p` over TCP and TLS 1.3, its default limits"))
     }
 
     fn start(&self, near: &Place, far: &Place, targets: &[SocketAddr]) -> Result<Pair> {

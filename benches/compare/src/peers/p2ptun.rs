@@ -120,7 +120,7 @@ impl Peer for P2ptun {
 
     fn description(&self) -> Result<String> {
         let version = output(Command::new(&self.program).arg("--version"))?;
-        Ok(format!("{version}: libp2p over TCP and TLS 1.3"))
+        Ok(format!("{version}: libp2p over TCP and TLS 1.3, max_connections raised"))
     }
 
     fn as_p2ptun(&self) -> Option<&P2ptun> {
