@@ -3,20 +3,20 @@ check: fmt lint doc deny test demo
 
 # Formatting, without changing anything.
 fmt:
-    cargo fmt --check
+    cargo fmt --all --check
 
 lint:
-    cargo clippy --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets -- -D warnings
 
 doc:
-    RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 # Licences and sources of everything that is linked in.
 deny:
     cargo deny check licenses bans sources
 
 test:
-    cargo test
+    cargo test --workspace
 
 # The demo of the README, started and stopped.
 demo:
@@ -42,6 +42,10 @@ py:
 # Against ssh, rathole, frp and Kubo, as the README's table has it; needs Go, autossh and sshd.
 compare:
     tests/lab/compare.sh
+
+# How fast p2ptun and its peers are: `just bench --quick`, for one. As root it installs what Debian has of them.
+bench *OPTIONS:
+    benches/compare.sh {{OPTIONS}}
 
 # Under a real systemd, in namespaces; needs root and systemd.
 systemd:

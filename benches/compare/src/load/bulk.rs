@@ -1,0 +1,124 @@
+//! As many bytes as go through.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use socket2::SockRef;
+
+use super::{
+    BUFFER,
+    latency::connect,
+    service::{BOTH_WAYS, DOWNLOAD},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the service to the client.
+    Down,
+    /// Both ways at once on each connection.
+    Both,
+}
+
+/// Connections that move bytes from when this is made until it is dropped.
+pub struct Bulk {
+    streams: Vec<TcpStream>,
+    threads: Vec<JoinHandle<()>>,
+    moved: Arc<AtomicU64>,
+    failed: Arc<Mutex<Option<String>>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Bulk {
+    /// Returns when bytes flow on every connection.
+    pub fn start(entrance: SocketAddr, connections: usize, direction: Direction) -> Result<Self> {
+        let mut bulk = Self {
+            streams: Vec::new(),
+            threads: Vec::new(),
+            moved: Arc::default(),
+            failed: Arc::default(),
+            over: Arc::default(),
+        };
+        for _ in 0..connections {
+            let mut stream = connect(entrance)?;
+            stream.write_all(&[if direction == Direction::Both { BOTH_WAYS } else { DOWNLOAD }])?;
+            stream.read_exact(&mut [0]).context("nothing comes")?;
+            bulk.streams.push(stream);
+        }
+        for stream in &bulk.streams {
+            let mut reader = stream.try_clone()?;
+            bulk.threads.push(mover(&bulk, move |buffer| reader.read(buffer)));
+            if direction == Direction::Both {
+                let mut writer = stream.try_clone()?;
+                bulk.threads.push(mover(&bulk, move |buffer| writer.write(buffer)));
+            }
+        }
+        Ok(bulk)
+    }
+
+    /// The bytes that the clients have read, and written, so far. What differs from what has arrived is what
+    /// fits into buffers, and that stays the same while bytes flow.
+    fn moved(&self) -> Result<u64> {
+        match self.failed.lock().ok().and_then(|failed| failed.clone()) {
+            Some(error) => bail!("a connection ended in mid-stream: {error}"),
+            None => Ok(self.moved.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Watches for `window` after `warm_up`: returns the bytes a second, and what `gauge` grew by for each GiB.
+    pub fn measure(
+        &self,
+        warm_up: Duration,
+        window: Duration,
+        gauge: impl Fn() -> Result<Duration>,
+    ) -> Result<(f64, f64)> {
+        thread::sleep(warm_up);
+        let (start, bytes, level) = (Instant::now(), self.moved()?, gauge()?);
+        thread::sleep(window);
+        let (took, bytes, level) = (start.elapsed(), self.moved()? - bytes, gauge()?.saturating_sub(level));
+        if bytes == 0 {
+            bail!("nothing moved for {took:?}");
+        }
+        Ok((bytes as f64 / took.as_secs_f64(), level.as_secs_f64() / (bytes as f64 / f64::from(1 << 30))))
+    }
+}
+
+fn mover(bulk: &Bulk, mut step: impl FnMut(&mut [u8]) -> std::io::Result<usize> + Send + 'static) -> JoinHandle<()> {
+    let (moved, failed, over) = (bulk.moved.clone(), bulk.failed.clone(), bulk.over.clone());
+    thread::spawn(move || {
+        let mut buffer = vec![0x5a; BUFFER];
+        let error = loop {
+            match step(&mut buffer) {
+                _ if over.load(Ordering::Relaxed) => return,
+                Ok(0) => break "end of file".to_owned(),
+                Ok(length) => moved.fetch_add(length as u64, Ordering::Relaxed),
+                Err(error) => break error.to_string(),
+            };
+        };
+        if let Ok(mut failed) = failed.lock() {
+            failed.get_or_insert(error);
+        }
+    })
+}
+
+impl Drop for Bulk {
+    /// Resets the connections, as a client does that has had enough. While bytes flow, each thread sees soon that it is over.
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        for stream in &self.streams {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        self.streams.clear();
+    }
+}
