@@ -47,6 +47,10 @@ compare:
 bench *OPTIONS:
     benches/compare.sh {{OPTIONS}}
 
+# The same over a path of 40 ms there and back, between network namespaces; needs root.
+wan *OPTIONS:
+    benches/wan.sh {{OPTIONS}}
+
 # Under a real systemd, in namespaces; needs root and systemd.
 systemd:
     tests/lab/systemd.sh

@@ -1,10 +1,13 @@
 //! What is done to a pair, and how one sample of it is taken.
 
+mod line;
+
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
+    line::Line,
     load::{
         bulk::{Bulk, Direction},
         crowd::{self, Idlers},
@@ -42,6 +45,21 @@ impl Effort {
         }
     }
 
+    /// For a path that one round trip takes 40 ms on. The first second is slow start's.
+    pub fn far() -> Self {
+        Self {
+            warm_up: Duration::from_secs(1),
+            window: Duration::from_secs(4),
+            connections: 20,
+            pings: 25,
+            idle: Duration::ZERO,
+        }
+    }
+
+    pub fn far_quick() -> Self {
+        Self { window: Duration::from_secs(2), connections: 10, pings: 10, ..Self::far() }
+    }
+
     pub fn quick() -> Self {
         Self {
             warm_up: Duration::from_millis(200),
@@ -59,21 +77,31 @@ pub struct Stage {
     pub far: Place,
     service: SocketAddr,
     greeter: SocketAddr,
-    web: Result<(Nginx, Wrk), String>,
+    /// Only if somebody asks it.
+    web: Option<Result<(Nginx, Wrk), String>>,
+    line: Option<Line>,
 }
 
 impl Stage {
-    /// Starts the services.
-    pub fn set(near: Place, far: Place) -> Result<Self> {
-        let (service, greeter) = service::start(far.address)?;
-        let web = Nginx::start(&far).and_then(|nginx| Ok((nginx, Wrk::find(&near)?)));
-        Ok(Self { near, far, service, greeter, web: web.map_err(|error| format!("{error:#}")) })
+    /// Starts the services that `experiments` need, at the far end of the line if there is one, and has this thread and
+    /// all that it starts be at the near end.
+    pub fn set(line: Option<Line>, experiments: &[Experiment]) -> Result<Self> {
+        let places = line.as_ref().map(|line| (line.near.clone(), line.far.clone()));
+        let (near, far) = places.unwrap_or((Place::loopback(), Place::loopback()));
+        let (service, greeter) = service::start(&far)?;
+        let asks_the_web = experiments.iter().any(|experiment| experiment.asks_the_web());
+        let start_web = || Nginx::start(&far).and_then(|nginx| Ok((nginx, Wrk::find(&near)?)));
+        let web = asks_the_web.then(|| start_web().map_err(|error| format!("{error:#}")));
+        near.enter()?;
+        Ok(Self { near, far, service, greeter, web, line })
     }
 
     /// Starts a pair with tunnels to all of the services, and waits until it works.
     pub fn start(&self, peer: &dyn Peer) -> Result<Pair> {
         let mut targets = vec![self.service, self.greeter];
-        targets.extend(self.web.as_ref().map(|(nginx, _)| nginx.address));
+        if let Some(Ok((nginx, _))) = &self.web {
+            targets.push(nginx.address);
+        }
         self.start_to(peer, &targets)
     }
 
@@ -85,7 +113,11 @@ impl Stage {
 
     /// Why there are no figures of HTTP, if that is so.
     pub fn no_web(&self) -> Option<&str> {
-        self.web.as_ref().err().map(String::as_str)
+        self.web.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
+    fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
     }
 }
 
@@ -108,10 +140,19 @@ pub enum Experiment {
     Idle,
     Start,
     Reload,
+    LineOne,
+    LineCrowded,
+    LineSlow,
+    LineLossyOne,
+    LineLossyEight,
+    LineFresh,
+    LineGreeting,
+    LinePingPong,
 }
 
 impl Experiment {
-    pub const ALL: [Self; 16] = [
+    /// Those for a client and a service on one machine.
+    pub const LOOPBACK: [Self; 16] = [
         Self::Bulk1,
         Self::Bulk8,
         Self::Duplex,
@@ -128,6 +169,18 @@ impl Experiment {
         Self::Idle,
         Self::Start,
         Self::Reload,
+    ];
+
+    /// Those for two machines with a line between them.
+    pub const WAN: [Self; 8] = [
+        Self::LineOne,
+        Self::LineCrowded,
+        Self::LineSlow,
+        Self::LineLossyOne,
+        Self::LineLossyEight,
+        Self::LineFresh,
+        Self::LineGreeting,
+        Self::LinePingPong,
     ];
 
     pub fn name(self) -> &'static str {
@@ -148,14 +201,21 @@ impl Experiment {
             Self::Idle => "idle",
             Self::Start => "start",
             Self::Reload => "reload",
+            Self::LineOne => "bulk1",
+            Self::LineCrowded => "crowded1",
+            Self::LineSlow => "slow8",
+            Self::LineLossyOne => "lossy1",
+            Self::LineLossyEight => "lossy8",
+            Self::LineFresh => "fresh",
+            Self::LineGreeting => "greeting",
+            Self::LinePingPong => "pingpong",
         }
     }
 
-    pub fn named(name: &str) -> Result<Self> {
-        let names = Self::ALL.map(Self::name).join(", ");
-        match Self::ALL.into_iter().find(|experiment| experiment.name() == name) {
-            Some(experiment) => Ok(experiment),
-            None => bail!("no measure is called {name}; there are {names}"),
+    pub fn named(name: &str, among: &[Self]) -> Result<Self> {
+        match among.iter().find(|experiment| experiment.name() == name) {
+            Some(experiment) => Ok(*experiment),
+            None => bail!("no measure is called {name}; there are {}", Self::names(among)),
         }
     }
 
@@ -164,9 +224,20 @@ impl Experiment {
         matches!(self, Self::Memory1000 | Self::Memory4000 | Self::Idle | Self::Start | Self::Reload)
     }
 
-    /// Whether so many connect at once that some peers lose a part.
-    pub fn is_burst(self) -> bool {
-        matches!(self, Self::Burst | Self::BurstHalfClose)
+    /// As in a list that is told to people.
+    pub fn names(of: &[Self]) -> String {
+        of.iter().map(|experiment| experiment.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether it may leave a pair other than it was before: some peers lose a part of a burst, and a connection between
+    /// daemons remembers for long that packets were lost.
+    pub fn leaves_traces(self) -> bool {
+        use Experiment::*;
+        matches!(self, Burst | BurstHalfClose | LineCrowded | LineSlow | LineLossyOne | LineLossyEight)
+    }
+
+    fn asks_the_web(self) -> bool {
+        matches!(self, Self::Http | Self::HttpClose)
     }
 
     /// Why it makes no sense for a peer, if it doesn't.
@@ -197,6 +268,7 @@ impl Experiment {
             Self::Memory1000 | Self::Memory4000 | Self::Idle | Self::Start | Self::Reload => {
                 bail!("{} takes daemons of its own", self.name())
             }
+            _ => vec![line::sample(self, stage, pair, effort)?],
         };
         pair.check()?;
         Ok(samples)
@@ -249,7 +321,8 @@ fn http(
     keep_alive: bool,
     of: [Measure; 2],
 ) -> Result<Vec<(Measure, f64)>> {
-    let (_, wrk) = stage.web.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let web = stage.web.as_ref().context("there is no web server")?;
+    let (_, wrk) = web.as_ref().map_err(|error| anyhow!("{error}"))?;
     let entrance = *pair.entrances.get(2).context("no tunnel leads to the web server")?;
     let answers = wrk.ask(&stage.near, entrance, keep_alive, effort.window)?;
     Ok(vec![(of[0], answers.per_second), (of[1], answers.lost as f64)])

@@ -29,10 +29,18 @@ pub enum Measure {
     Start100,
     Start1000,
     Reload,
+    LineOne,
+    LineCrowded,
+    LineSlow,
+    LineLossyOne,
+    LineLossyEight,
+    LineFresh,
+    LineGreeting,
+    LinePingPong,
 }
 
 impl Measure {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 34] = [
         Self::Throughput1,
         Self::Cpu1,
         Self::Throughput8,
@@ -59,6 +67,14 @@ impl Measure {
         Self::Start100,
         Self::Start1000,
         Self::Reload,
+        Self::LineOne,
+        Self::LineCrowded,
+        Self::LineSlow,
+        Self::LineLossyOne,
+        Self::LineLossyEight,
+        Self::LineFresh,
+        Self::LineGreeting,
+        Self::LinePingPong,
     ];
 
     pub fn title(self) -> &'static str {
@@ -77,7 +93,8 @@ impl Measure {
     /// Whether more of it is better.
     pub fn is_gain(self) -> bool {
         use Measure::*;
-        matches!(self, Throughput1 | Throughput8 | BothWays | HttpKeepAlive | HttpClose | Rate)
+        let on_loopback = matches!(self, Throughput1 | Throughput8 | BothWays | HttpKeepAlive | HttpClose | Rate);
+        on_loopback || matches!(self, LineOne | LineCrowded | LineSlow | LineLossyOne | LineLossyEight)
     }
 
     fn row(self) -> (&'static str, &'static str, usize) {
@@ -108,6 +125,14 @@ impl Measure {
             Self::Start100 => ("start to READY, 100 tunnels", "ms", 1),
             Self::Start1000 => ("start to READY, 1,000 tunnels", "ms", 1),
             Self::Reload => ("reload of one tunnel among 1,000", "ms", 1),
+            Self::LineOne => ("throughput, 1 connection", "Mbit/s", 0),
+            Self::LineCrowded => ("the same beside 2,000 idle connections", "Mbit/s", 0),
+            Self::LineSlow => ("throughput, 8 connections, at 400 Mbit/s", "Mbit/s", 0),
+            Self::LineLossyOne => ("throughput, 1 connection, 1 % loss", "Mbit/s", 1),
+            Self::LineLossyEight => ("throughput, 8 connections, 1 % loss", "Mbit/s", 1),
+            Self::LineFresh => ("fresh connection, client speaks first", "round trips", 2),
+            Self::LineGreeting => ("fresh connection, server speaks first", "round trips", 2),
+            Self::LinePingPong => ("ping-pong of 64 bytes", "round trips", 2),
         }
     }
 }

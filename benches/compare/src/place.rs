@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,7 +20,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::procfs;
+use crate::{namespace::Namespace, procfs};
 
 /// How long anything that should happen may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,15 +31,28 @@ const SETPRIV: &str = "/usr/bin/setpriv";
 /// A machine, or what stands for one.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// What stands before each command line, such as `ip netns exec NAME`. It must become the program, not its parent.
-    pub prefix: Vec<String>,
+    /// Where its sockets are. None stands for the network that the harness was started in.
+    pub namespace: Option<Arc<Namespace>>,
     /// Where daemons of this place listen.
     pub address: IpAddr,
 }
 
 impl Place {
     pub fn loopback() -> Self {
-        Self { prefix: Vec::new(), address: Ipv4Addr::LOCALHOST.into() }
+        Self { namespace: None, address: Ipv4Addr::LOCALHOST.into() }
+    }
+
+    /// Does something with the sockets of this place.
+    pub fn within<T: Send>(&self, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        match &self.namespace {
+            Some(namespace) => namespace.within(act),
+            None => act(),
+        }
+    }
+
+    /// Has the calling thread, and what it starts, be here.
+    pub fn enter(&self) -> Result<()> {
+        self.namespace.as_ref().map_or(Ok(()), |namespace| namespace.enter())
     }
 
     /// A port that nobody listens at. Below the range that the kernel picks ports of clients from, so that none of
@@ -47,8 +63,7 @@ impl Place {
         for _ in RANGE {
             let nth = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id() as u16);
             let address = SocketAddr::new(self.address, RANGE.start + nth % (RANGE.end - RANGE.start));
-            // An address of another namespace can't be tried from here; nothing else uses ports there.
-            if !self.prefix.is_empty() || TcpListener::bind(address).is_ok() {
+            if self.within(|| Ok(TcpListener::bind(address)?)).is_ok() {
                 return Ok(address);
             }
         }
@@ -59,7 +74,8 @@ impl Place {
     pub fn command(&self, program: &Path, folder: &Path) -> Command {
         // So that no daemon outlives a harness that is killed.
         let watch: &[&str] = if Path::new(SETPRIV).exists() { &[SETPRIV, "--pdeathsig", "TERM", "--"] } else { &[] };
-        let prefix = self.prefix.iter().map(String::as_str).chain(watch.iter().copied());
+        let prefix = self.namespace.as_ref().map(|namespace| namespace.prefix());
+        let prefix = prefix.iter().flatten().map(String::as_str).chain(watch.iter().copied());
         let mut words = prefix.map(OsStr::new).chain([program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());

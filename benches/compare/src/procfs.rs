@@ -37,6 +37,17 @@ pub fn resident(pid: u32) -> u64 {
         .sum()
 }
 
+/// The pages that TCP has taken of this machine's memory, in all namespaces together.
+pub fn tcp_memory() -> Result<u64> {
+    let told = fs::read_to_string("/proc/net/sockstat")?;
+    parse_tcp_memory(&told).with_context(|| format!("/proc/net/sockstat: {told}"))
+}
+
+fn parse_tcp_memory(sockstat: &str) -> Option<u64> {
+    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    line.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()
+}
+
 /// A process and all that came of it and still lives.
 pub fn family(pid: u32) -> Vec<u32> {
     let mut members = vec![pid];
@@ -92,6 +103,13 @@ mod tests {
     #[test]
     fn run_time_is_the_first_field() {
         assert_eq!(parse_run_time("1500 7 3\n"), Some(Duration::from_nanos(1500)));
+    }
+
+    #[test]
+    fn the_memory_of_tcp_is_not_that_of_udp() {
+        let told = "sockets: used 20\nTCP: inuse 1 orphan 1 tw 28 alloc 2 mem 261\nUDP: inuse 0 mem 32\n";
+        assert_eq!(parse_tcp_memory(told), Some(261));
+        assert_eq!(parse_tcp_memory("UDP: inuse 0 mem 32\n"), None);
     }
 
     #[test]

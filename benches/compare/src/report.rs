@@ -2,19 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::{
-    machine::Machine,
-    measures::Measure,
-    results::Results,
-    statistics,
-    targets::{TARGETS, Verdict},
-};
+use crate::{machine::Machine, measures::Measure, results::Results, setting::Setting, statistics, targets::Verdict};
 
 /// What stands where there is no figure.
 const GAP: &str = "–";
 
 /// What is told beside the figures.
 pub struct Circumstances {
+    pub setting: &'static Setting,
     pub machine: Machine,
     pub date: String,
     pub commit: String,
@@ -22,6 +17,8 @@ pub struct Circumstances {
     pub rounds: usize,
     /// The columns, each with what it is. Those of p2ptun come first.
     pub peers: Vec<(String, String)>,
+    /// What else somebody must know who reads the figures.
+    pub notes: Vec<String>,
 }
 
 impl Circumstances {
@@ -34,13 +31,14 @@ impl Circumstances {
 /// The whole file. `plot` is the name of a picture beside it.
 pub fn markdown(results: &Results, of: &Circumstances, plot: Option<&str>) -> String {
     let mut text = format!(
-        "# p2ptun and its peers on loopback\n\nMade by `{}` on {} at commit {}.\n\n\
-         Medians of {} rounds, in which all took turns, with the least and the greatest; of three at most for what starts \
-         daemons of its own. Client, both daemons and service share the machine: {}, {} cores ({}), {}, Linux {}.\n",
+        "# p2ptun and its peers {}\n\nMade by `{}` on {} at commit {}.\n\n\
+         Medians of {} rounds, in which all took turns, with the least and the greatest. {}: {}, {} cores ({}), {}, Linux {}.\n",
+        of.setting.place,
         of.command,
         of.date,
         of.commit,
         of.rounds,
+        of.setting.sharing,
         of.machine.cpu,
         of.machine.cores,
         of.machine.features.join(" "),
@@ -56,6 +54,9 @@ pub fn markdown(results: &Results, of: &Circumstances, plot: Option<&str>) -> St
     for (name, description) in &of.peers {
         let _ = writeln!(text, "- {name}: {description}");
     }
+    for note in &of.notes {
+        let _ = writeln!(text, "- {note}");
+    }
     for (exclusion, peers) in &results.exclusions {
         let _ = writeln!(text, "- – in {}: {exclusion}", peers.join(", "));
     }
@@ -65,17 +66,9 @@ pub fn markdown(results: &Results, of: &Circumstances, plot: Option<&str>) -> St
     for failure in &results.failures {
         let _ = writeln!(text, "- **not measured**: {failure}");
     }
-    let _ = write!(text, "\n{METHOD}");
+    let _ = write!(text, "\n{}", of.setting.method);
     text
 }
-
-const METHOD: &str = "\
-Throughput is a download: the service sends, 256 KiB at a time, and the client reads. CPU is user and system time of both daemons and of
-all processes that come of them, ended ones included, over the bytes that moved meanwhile. A fresh connection is timed from
-before the connect until the first byte from the service is there, 64-byte ping-pongs on a connection that is open. HTTP is wrk with 32
-connections and nginx with a page of 600 bytes. New connections are made by 16 clients that take turns, a byte back and forth on each. In a burst, each
-client sends 1 KiB and wants it back. Memory is resident memory (RSS), of the daemon of each pair that takes more.
-";
 
 /// A row for each measure, a column for each peer: median, and least to greatest.
 fn figures(results: &Results, of: &Circumstances) -> String {
@@ -110,7 +103,7 @@ fn table(results: &Results, columns: &[(String, String)], cell: impl Fn(Measure,
 /// A row for each target: what is wanted, what there is, and whether that is enough.
 fn targets(results: &Results, of: &Circumstances) -> String {
     let mut text = "| measure | target | figure | |\n|---|---|--:|---|\n".to_owned();
-    for target in TARGETS {
+    for target in of.setting.targets {
         let avx512 = of.machine.has_avx512();
         let figure = target.figure(results, of.p2ptun(), avx512);
         let figure = figure.map_or(GAP.to_owned(), |figure| format!("{figure:.2}"));
@@ -123,7 +116,8 @@ fn targets(results: &Results, of: &Circumstances) -> String {
 /// One line: how many targets are reached, and which are missed.
 pub fn summary(results: &Results, of: &Circumstances) -> String {
     let verdict = |wanted| {
-        TARGETS
+        of.setting
+            .targets
             .iter()
             .filter(move |target| target.verdict(results, of.p2ptun(), of.machine.has_avx512()) == wanted)
             .map(|target| format!("{} {}", target.measure.title(), target.bound()))
@@ -159,7 +153,16 @@ mod tests {
             features: vec!["avx512f"],
         };
         let peers = names.iter().map(|name| (name.to_string(), "a tunnel".to_owned())).collect();
-        Circumstances { machine, date: String::new(), commit: String::new(), command: String::new(), rounds: 3, peers }
+        Circumstances {
+            setting: &Setting::LOOPBACK,
+            machine,
+            date: String::new(),
+            commit: String::new(),
+            command: String::new(),
+            rounds: 3,
+            peers,
+            notes: Vec::new(),
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::BUFFER;
+use crate::place::Place;
 
 /// Every byte comes back, this one included, until the client ends its way.
 pub const ECHO: u8 = b'E';
@@ -28,8 +29,8 @@ pub const BOTH_WAYS: u8 = b'B';
 /// Serves on a port that the system picks, on a thread of its own, until the process ends.
 ///
 /// Returns where it answers requests, and where it speaks first: one byte to whoever connects.
-pub fn start(address: IpAddr) -> Result<(SocketAddr, SocketAddr)> {
-    let (requests, greetings) = (bind(address)?, bind(address)?);
+pub fn start(place: &Place) -> Result<(SocketAddr, SocketAddr)> {
+    let (requests, greetings) = place.within(|| Ok((bind(place.address)?, bind(place.address)?)))?;
     let at = (requests.local_addr()?, greetings.local_addr()?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("service".to_owned()).spawn(move || {

@@ -1,62 +1,28 @@
-//! `benches/compare.sh` builds and finds what this is given, and starts it.
+//! A run: who is measured, how often, and in what order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, iter,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
-use clap::Parser;
+use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use p2ptun_compare::{
+
+use crate::{
+    arguments::Arguments,
     experiments::{Effort, Experiment, Stage},
+    interrupt,
+    line::Line,
     machine::{self, Machine},
-    peers::{Direct, Haproxy, Kubo, P2ptun, Pair, Peer, Rathole, Ssh, Stunnel},
-    place::Place,
+    measures::Measure,
+    peers::{Pair, Peer},
     plot,
     report::{self, Circumstances},
     results::Results,
+    setting::Setting,
 };
-
-/// Measures p2ptun and its peers on loopback, by turns, in one run.
-#[derive(Parser)]
-#[command(name = "benches/compare.sh")]
-struct Arguments {
-    /// A p2ptun to measure; may be given several times, to compare builds. The first is the one that targets apply to.
-    #[arg(long, value_name = "[NAME=]PATH", required = true)]
-    p2ptun: Vec<String>,
-    /// The path of Kubo's `ipfs`.
-    #[arg(long, value_name = "PATH", hide = true)]
-    kubo: Option<PathBuf>,
-    /// The path of rathole.
-    #[arg(long, value_name = "PATH", hide = true)]
-    rathole: Option<PathBuf>,
-    /// Which peers to measure beside p2ptun; all by default.
-    #[arg(
-        long,
-        value_name = "PEER,…",
-        value_delimiter = ',',
-        default_value = "stunnel,kubo,ssh,rathole,haproxy,direct"
-    )]
-    peers: Vec<String>,
-    /// What to measure; all by default.
-    #[arg(long, value_name = "MEASURE,…", value_delimiter = ',')]
-    only: Vec<String>,
-    /// How often each is measured.
-    #[arg(long, value_name = "N")]
-    rounds: Option<usize>,
-    /// Shorter and less often: for a look.
-    #[arg(long)]
-    quick: bool,
-    /// Writes NAME.md and NAME.svg. A full run writes benches/results/loopback by default; what is less than that goes to
-    /// standard output.
-    #[arg(long, value_name = "NAME")]
-    write: Option<PathBuf>,
-}
-
-const COMMAND: &str = "benches/compare.sh";
 
 /// How often at most what starts daemons of its own is measured: that is slow, and steady.
 const ANEW: usize = 3;
@@ -64,18 +30,25 @@ const ANEW: usize = 3;
 /// After how many failures something is no longer tried. Each may take as long as the longest timeout.
 const GIVE_UP: usize = 2;
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+/// Does what the command line asks for.
+pub fn run(setting: &'static Setting) -> Result<ExitCode> {
+    let arguments = Arguments::of(setting)?;
+    let folder = interrupt::leave_nothing_behind()?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     let experiments = match arguments.only.as_slice() {
-        [] => Experiment::ALL.to_vec(),
-        names => names.iter().map(|name| Experiment::named(name)).collect::<Result<_>>()?,
+        [] => setting.experiments.to_vec(),
+        names => names.iter().map(|name| Experiment::named(name, setting.experiments)).collect::<Result<_>>()?,
     };
-    let (effort, rounds) = if arguments.quick { (Effort::quick(), 1) } else { (Effort::full(), 5) };
-    let rounds = arguments.rounds.unwrap_or(rounds);
+    let effort = match (setting.has_line, arguments.quick) {
+        (false, false) => Effort::full(),
+        (false, true) => Effort::quick(),
+        (true, false) => Effort::far(),
+        (true, true) => Effort::far_quick(),
+    };
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 5 });
     ensure!(rounds > 0, "no rounds, no figures");
-    let candidates = peers(&arguments);
+    let candidates = arguments.peers(setting);
     let mut names = BTreeSet::new();
     for (name, _) in &candidates {
         ensure!(
@@ -84,16 +57,18 @@ fn main() -> Result<ExitCode> {
         );
     }
 
-    let mut run = Run { stage: Stage::set(Place::loopback(), Place::loopback())?, effort, results: Results::default() };
+    let line = setting.has_line.then(|| Line::lay(&arguments.congestion)).transpose()?;
+    let notes = line.iter().map(|line| line.description()).collect::<Result<Vec<_>>>()?;
+    let mut run = Run { stage: Stage::set(line, &experiments)?, effort, results: Results::default() };
     if let Some(error) = run.stage.no_web() {
         run.results.failures.push(told(format!("HTTP: {error}")));
     }
     let peers = run.found(candidates);
     let (anew, mut steady): (Vec<_>, Vec<_>) = experiments.into_iter().partition(|experiment| experiment.starts_anew());
-    // Pairs of their own for these: some peers are not the same after a burst that they lost part of.
-    let bursts: Vec<_> = steady.extract_if(.., |experiment| experiment.is_burst()).collect();
+    // Pairs of their own for these.
+    let apart: Vec<_> = steady.extract_if(.., |experiment| experiment.leaves_traces()).collect();
     let mut peers = peers;
-    for phase in iter::once(steady.as_slice()).chain(bursts.chunks(1)).filter(|phase| !phase.is_empty()) {
+    for phase in iter::once(steady.as_slice()).chain(apart.chunks(1)).filter(|phase| !phase.is_empty()) {
         peers = run.by_turns(peers, phase, rounds);
     }
     run.anew(&peers, &anew, rounds.min(ANEW));
@@ -104,23 +79,23 @@ fn main() -> Result<ExitCode> {
     }
     let own = peers.iter().take_while(|peer| peer.as_p2ptun().is_some()).count();
     let circumstances = Circumstances {
+        setting,
         machine: Machine::here(),
         date: machine::date(),
         commit: machine::commit(Path::new(env!("CARGO_MANIFEST_DIR"))),
-        command: command(&arguments),
+        command: arguments.command_line(setting),
         rounds,
         peers: columns,
+        notes,
     };
     write(&arguments, &run.results, &circumstances, own)?;
     eprintln!("{}", report::summary(&run.results, &circumstances));
     for failure in &run.results.failures {
         eprintln!("NOT MEASURED: {failure}");
     }
+    drop(run.stage);
+    folder.close()?;
     Ok(if run.results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn names(experiments: &[Experiment]) -> String {
-    experiments.iter().map(|experiment| experiment.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Says at once what is missing, and returns it to be kept.
@@ -174,7 +149,7 @@ impl Run {
                     self.keep(*experiment, &**peer, samples, round > 0);
                 }
             }
-            eprintln!("round {round} of {rounds}: {}", names(experiments));
+            eprintln!("round {round} of {rounds}: {}", Experiment::names(experiments));
         }
         let mut peers: Vec<_> = running.into_iter().map(|(peer, _)| peer).collect();
         peers.sort_by_key(|peer| order.iter().position(|name| name == peer.name()));
@@ -207,13 +182,7 @@ impl Run {
         true
     }
 
-    fn keep(
-        &mut self,
-        experiment: Experiment,
-        peer: &dyn Peer,
-        samples: Result<Vec<(p2ptun_compare::measures::Measure, f64)>>,
-        counts: bool,
-    ) {
+    fn keep(&mut self, experiment: Experiment, peer: &dyn Peer, samples: Result<Vec<(Measure, f64)>>, counts: bool) {
         match samples {
             Ok(samples) if counts => {
                 for (measure, sample) in samples {
@@ -231,8 +200,8 @@ impl Run {
 }
 
 fn write(arguments: &Arguments, results: &Results, of: &Circumstances, own: usize) -> Result<()> {
-    let is_full = command(arguments) == COMMAND;
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/loopback");
+    let is_full = of.command == of.setting.command;
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results").join(of.setting.results);
     let Some(name) = arguments.write.as_ref().or(is_full.then_some(&usual)) else {
         println!("{}", report::markdown(results, of, None));
         return Ok(());
@@ -248,56 +217,4 @@ fn write(arguments: &Arguments, results: &Results, of: &Circumstances, own: usiz
     plot::svg(&picture, results, &names, own, &caption)?;
     eprintln!("wrote {} and {}", text.display(), picture.display());
     Ok(())
-}
-
-/// The command line, without the paths that only mean something here.
-fn command(arguments: &Arguments) -> String {
-    let mut words = vec![COMMAND.to_owned()];
-    words.extend(arguments.quick.then(|| "--quick".to_owned()));
-    words.extend(arguments.rounds.map(|rounds| format!("--rounds {rounds}")));
-    if !arguments.only.is_empty() {
-        words.push(format!("--only {}", arguments.only.join(",")));
-    }
-    let builds: Vec<_> = arguments.p2ptun.iter().map(|given| build(given).0).collect();
-    if builds != ["p2ptun"] {
-        words.extend(builds.iter().map(|name| format!("--p2ptun {name}=…")));
-    }
-    let peers = arguments.peers.join(",");
-    if peers != "stunnel,kubo,ssh,rathole,haproxy,direct" {
-        words.push(format!("--peers {peers}"));
-    }
-    words.join(" ")
-}
-
-/// Name and path of a p2ptun.
-fn build(given: &str) -> (&str, &Path) {
-    let (name, path) = given.split_once('=').unwrap_or(("p2ptun", given));
-    (name, path.as_ref())
-}
-
-/// All that are to be measured, or why one can't be.
-fn peers(arguments: &Arguments) -> Vec<(String, Result<Box<dyn Peer>>)> {
-    let mut peers: Vec<(String, Result<Box<dyn Peer>>)> = Vec::new();
-    for given in &arguments.p2ptun {
-        let (name, path) = build(given);
-        peers.push((name.to_owned(), boxed(P2ptun::at(name, path))));
-    }
-    let built = |path: &Option<PathBuf>| path.clone().context("it could not be built");
-    for name in arguments.peers.iter().filter(|name| *name != "p2ptun") {
-        let found = match name.as_str() {
-            "stunnel" => boxed(Stunnel::find()),
-            "kubo" => boxed(built(&arguments.kubo).and_then(|path| Kubo::at(&path))),
-            "ssh" => boxed(Ssh::find()),
-            "rathole" => boxed(built(&arguments.rathole).and_then(|path| Rathole::at(&path))),
-            "haproxy" => boxed(Haproxy::find()),
-            "direct" => boxed(Ok(Direct)),
-            _ => Err(anyhow!("there is no such peer")),
-        };
-        peers.push((name.clone(), found));
-    }
-    peers
-}
-
-fn boxed<P: Peer + 'static>(peer: Result<P>) -> Result<Box<dyn Peer>> {
-    peer.map(|peer| Box::new(peer) as _)
 }
