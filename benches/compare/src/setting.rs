@@ -57,7 +57,7 @@ client sends 1 KiB and wants it back. Memory is resident memory (RSS), of the da
 Near and far are network namespaces, each with a TUN device; a thread moves packets from one to the other and holds each for 20 ms, in
 order. Throughput is a download: the service sends, 256 KiB at a time, and the client reads; the first second does not count. Where
 nothing is to be lost, the kernel hands over many segments as one, as it does to network cards, and a sample during which a packet was
-dropped is thrown away. The line of 400 Mbit/s counts IP packets, takes segments one by one, and has a buffer of 2 MB, one round trip;
+dropped is taken anew. The line of 400 Mbit/s counts IP packets, takes segments one by one, and has a buffer of 2 MB, one round trip;
 what comes beyond is dropped. At 1 % loss, each segment either way vanishes with that probability, by the same dice for
 everyone. What goes over a line that loses packets or drops them, and what opens 2,000 connections, has pairs of daemons of its own. A
 fresh connection is timed from before the connect until the first byte from the service is there, and given in round trips of 40 ms; a

@@ -93,7 +93,7 @@ impl Wire {
 /// A real wire does not wait for a CPU.
 fn go_first() {
     let thread = gettid().to_string();
-    match Command::new("renice").args(["-n", "-10", "-p", &thread]).stdout(Stdio::null()).status() {
+    match Command::new("renice").args(["-n", "-20", "-p", &thread]).stdout(Stdio::null()).status() {
         Ok(status) if status.success() => {}
         failed => eprintln!("the wire takes its turn like everybody else: {failed:?}"),
     }
