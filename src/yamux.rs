@@ -38,7 +38,12 @@ use futures::{AsyncBufRead, AsyncWrite};
 
 use hub::Hub;
 
-pub use self::{budget::Budget, connection::Connection, driver::Driver, stream::Stream};
+pub use self::{
+    budget::Budget,
+    connection::{Connection, Opener},
+    driver::Driver,
+    stream::Stream,
+};
 
 /// What this protocol is called in libp2p's negotiation.
 pub const PROTOCOL: &str = "/yamux/1.0.0";

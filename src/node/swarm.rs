@@ -31,7 +31,7 @@ use super::{
     limits::Limits,
     listeners::Listeners,
     pulse::{self, Pulses},
-    streams::{self, Connection, Connections, Offers, Route},
+    streams::{self, Connection, Connections, Muxers, Offers, Route},
     suspects::Suspects,
     transport,
 };
@@ -97,13 +97,14 @@ impl SwarmTask {
         commands: mpsc::Receiver<Command>,
         view: watch::Sender<NodeView>,
     ) -> io::Result<Self> {
+        let muxers = Arc::<Muxers>::default();
         let agent = format!("p2ptun/{}", env!("CARGO_PKG_VERSION"));
         let identify = identify::Config::new("ipfs/0.1.0".to_owned(), keypair.public())
             .with_agent_version(agent)
             .with_cache_size(0);
         let behaviour = Behaviour {
             limits: Limits::new(offers.clone()),
-            streams: streams::Behaviour::new(connections.clone(), offers.clone()),
+            streams: streams::Behaviour::new(connections.clone(), offers.clone(), muxers.clone()),
             identify: super::identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(pulse::INTERVAL).with_timeout(pulse::TIMEOUT)),
         };
@@ -111,7 +112,8 @@ impl SwarmTask {
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
             .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let swarm = Swarm::new(transport::new(keypair, &offers)?, behaviour, keypair.public().to_peer_id(), config);
+        let swarm =
+            Swarm::new(transport::new(keypair, &offers, &muxers)?, behaviour, keypair.public().to_peer_id(), config);
         Ok(Self {
             swarm,
             commands,
@@ -198,8 +200,8 @@ impl SwarmTask {
     }
 
     fn clients_wait(&mut self) {
-        for (connection, requests) in self.connections.take_unsure() {
-            self.suspects.ask(connection, requests);
+        for (connection, opener) in self.connections.take_unsure() {
+            self.suspects.ask(connection, opener);
         }
         let peers = self.connections.waited_for();
         for peer in &peers {
