@@ -260,7 +260,8 @@ impl SwarmTask {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
                 self.log_connected(peer_id, connection_id, num_established.get());
                 self.dialer.connected(peer_id, connection_id, Instant::now());
-                self.pulses.begin(connection_id, Instant::now());
+                let route = self.connections.find(connection_id).map(|connection| connection.route);
+                self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
                 if let Some(old) = self.suspects.replaced_by(&connection_id) {
                     tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
                     self.connections.replace(&peer_id, old);
