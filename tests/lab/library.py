@@ -57,26 +57,14 @@ class Player(Daemon):
         return await eventually("the service has heard something", lambda: self.order("heard"))
 
 
-# What p2ptun can't do yet, for the stock yamux stands in its way (README, "How a stream ends"): a stream that its own client
-# has ended can't be reset any more, nor can a reset of it be told from an end; a frame beyond 1 MiB ends the connection;
-# and of more than 256 streams that a peer opens at once some are dropped. To be emptied when the multiplexer is another.
-NOT_YET_AS_DIALER = {("meets_reset_after_its_end",), ("resets_after_its_end",), ("in_one_write",)}
-NOT_YET_AS_LISTENER = {
-    ("meets_reset_after_its_end",),
-    ("in_one_write",),
-    ("burst", MANY),
-    ("burst_half_closing", MANY),
-}
-
-
-async def conversation(tally, name, ask, service, node, not_yet):
+async def conversation(tally, name, ask, service, node):
     """All that a client and `service` have to say to each other; `ask(question, …)` has the client ask."""
 
     async def ended():
         return all(tunnel["streams"] == 0 for tunnel in (await node.status())["tunnels"])
 
-    def check(question, sentence, attempt):
-        return (tally.not_yet if question in not_yet else tally.check)(f"{name}: {sentence}", attempt)
+    def check(sentence, attempt):
+        return tally.check(f"{name}: {sentence}", attempt)
 
     async def heard(question, wanted):
         await ask(question)
@@ -88,7 +76,7 @@ async def conversation(tally, name, ask, service, node, not_yet):
         ("resets", "reset", "the service sees the client's reset"),
         ("resets_after_its_end", "reset", "the service sees the reset of a client that has ended its way"),
     ]:
-        await check((question,), sentence, heard(question, wanted))
+        await check(sentence, heard(question, wanted))
     for *question, sentence in [
         ("greeted", "a service that speaks first is heard"),
         ("up", "16 MiB up are intact"),
@@ -103,7 +91,7 @@ async def conversation(tally, name, ask, service, node, not_yet):
         ("burst_half_closing", MANY, f"of {MANY} connections that half-close none is lost"),
         ("in_one_write", "16 MiB in one write of the far end are intact"),
     ]:
-        await check(tuple(question), sentence, ask(*question))
+        await check(sentence, ask(*question))
         # A burst may fill its tunnel up to `max_connections`.
         await eventually("all streams have ended", ended)
 
@@ -128,7 +116,7 @@ async def library_serves(tally, name, player, node, security, agreed):
         def ask(question, *count):
             return getattr(traffic, question)(ports[TUNNEL.get(question, "service")], *count)
 
-        await conversation(tally, name, ask, player, node, NOT_YET_AS_DIALER)
+        await conversation(tally, name, ask, player, node)
         await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
         await tally.check(f"{name}: p2ptun pings it", pinged(node, player))
 
@@ -152,7 +140,7 @@ async def library_dials(tally, name, player, node, security, agreed):
             protocol = f"/x/{TUNNEL.get(question, 'service')}"
             return player.order("ask", question=question, protocol=protocol, count=count)
 
-        await conversation(tally, name, ask, service, node, NOT_YET_AS_LISTENER)
+        await conversation(tally, name, ask, service, node)
         await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
         await tally.check(f"{name}: it pings p2ptun", player.order("ping"))
 

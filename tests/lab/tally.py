@@ -17,16 +17,6 @@ class Tally:
         self.passed += 1
         print(f"ok   {name}", flush=True)
 
-    async def not_yet(self, name, attempt):
-        """What p2ptun's stock multiplexer can't do, as the README says. Counts only where it holds."""
-        try:
-            await attempt
-        except Exception as error:
-            print(f"-    not yet: {name}: {error!r}", flush=True)
-            return
-        self.passed += 1
-        print(f"ok   {name} (which is marked as not yet)", flush=True)
-
     async def scenario(self, name, attempt):
         """A scenario that breaks off, or that checks nothing, has failed."""
         before = self.passed + self.failed
