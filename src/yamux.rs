@@ -7,6 +7,7 @@
 //!   that is dropped before it was closed is reset.
 //! - Thousands of streams: whoever opens one waits until the far end keeps up; one that the far end opens beyond the
 //!   limit is refused alone.
+//! - A far end that has gone without a word is noticed, and one that is merely busy is not taken for it.
 //! - The windows follow what is read in a round-trip time, within a budget for each connection and one for all of them.
 //! - One task, the [`Driver`], reads and writes the connection. Streams share nothing with it but their own small state.
 //!
@@ -25,6 +26,7 @@ mod driver;
 mod engine;
 mod frame;
 mod hub;
+mod keepalive;
 mod queue;
 mod stream;
 mod window;
@@ -72,6 +74,8 @@ pub enum Error {
     ClosedByPeer,
     #[error("the connection was lost: {0}")]
     Lost(#[source] Arc<io::Error>),
+    #[error("the peer no longer answers")]
+    Unanswered,
     #[error("the peer doesn't keep to yamux: {0}")]
     Protocol(#[from] Violation),
     #[error("all stream ids of the connection have been used")]
@@ -109,6 +113,7 @@ impl From<Error> for io::Error {
             Error::Closed => io::ErrorKind::NotConnected,
             Error::ClosedByPeer => io::ErrorKind::ConnectionAborted,
             Error::Lost(lost) => lost.kind(),
+            Error::Unanswered => io::ErrorKind::TimedOut,
             Error::Protocol(_) => io::ErrorKind::InvalidData,
             Error::OutOfIds => io::ErrorKind::QuotaExceeded,
         };

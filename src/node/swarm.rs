@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     NodeConfig, NodeView, PeerView,
     dialer::{Dialer, NO_ADDRESS},
-    events::{Events, innermost},
+    events::{Ending, Events, innermost},
     limits::Limits,
     listeners::Listeners,
     pulse::{self, Pulses},
@@ -262,7 +262,8 @@ impl SwarmTask {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
                 self.log_connected(peer_id, connection_id, num_established.get());
                 self.dialer.connected(peer_id, connection_id, Instant::now());
-                self.pulses.begin(connection_id, Instant::now());
+                let route = self.connections.find(connection_id).map(|connection| connection.route);
+                self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
                 if let Some(old) = self.suspects.replaced_by(&connection_id) {
                     tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
                     self.connections.replace(&peer_id, old);
@@ -271,17 +272,16 @@ impl SwarmTask {
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
-                let cause = cause.map(|cause| innermost(&cause));
-                let error = cause.as_deref();
-                tracing::debug!(peer = %peer_id, connections = num_established, error, "connection closed");
+                let ending = Ending::of(cause.as_ref());
+                ending.tell(peer_id, num_established);
                 if num_established == 0 && self.closing.is_none() && self.offers.is_known(&peer_id) {
-                    self.events.went(peer_id, error, Instant::now());
+                    self.events.went(peer_id, &ending, Instant::now());
                 }
                 self.pulses.end(&connection_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
                     let now = Instant::now();
-                    self.dialer.disconnected(peer_id, cause.as_deref(), now);
+                    self.dialer.disconnected(peer_id, &ending.to_string(), now);
                     self.dialer.waited_for(self.connections.waited_for(), now);
                 }
             }
@@ -337,7 +337,7 @@ impl SwarmTask {
         match result {
             Ok(round_trip) => self.pulses.answered(connection, round_trip, Instant::now()),
             Err(ping::Failure::Unsupported) => self.pulses.end(&connection),
-            // Silence ends a connection; a failed ping is part of it.
+            // Silence ends a connection; a failed ping may be part of it.
             Err(error) => tracing::debug!(%peer, %error, "ping failed"),
         }
     }

@@ -16,6 +16,7 @@ use super::{
     engine::{Engine, Pack},
     frame::Reason,
     hub::{Hub, Wish},
+    keepalive::Keepalive,
 };
 
 /// Bytes that are sent, or received, before the other direction has its turn, and before the tasks that wait for what
@@ -28,6 +29,7 @@ pub struct Driver<C> {
     io: C,
     hub: Arc<Hub>,
     engine: Engine,
+    keepalive: Keepalive,
     pack: Pack,
     /// How much of `pack` has been sent.
     sent: usize,
@@ -46,8 +48,10 @@ enum Closing {
 
 impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
     pub(super) fn new(io: C, hub: Arc<Hub>, role: Role, config: Config) -> Self {
-        let engine = Engine::new(hub.clone(), role, config, Instant::now());
-        Self { io, hub, engine, pack: Pack::default(), sent: 0, unflushed: false, closing: Closing::No }
+        let now = Instant::now();
+        let engine = Engine::new(hub.clone(), role, config, now);
+        let (keepalive, pack) = (Keepalive::new(now), Pack::default());
+        Self { io, hub, engine, keepalive, pack, sent: 0, unflushed: false, closing: Closing::No }
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
@@ -65,6 +69,10 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             return self.poll_goodbye(cx).map(Err);
         }
         let received = self.poll_receive(cx)?;
+        // After what has come: this process may have been the one that slept.
+        while self.keepalive.poll_ask(cx)?.is_ready() {
+            self.engine.ask_for_answer(Instant::now());
+        }
         if sent.is_ready() && !self.has_sent_all() {
             // Most often an answer to what was received.
             sent = self.poll_send(cx)?;
@@ -133,8 +141,9 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
                     false => Error::ClosedByPeer,
                 }));
             }
-            let n = input.len();
-            self.engine.receive(input, Instant::now())?;
+            let (n, now) = (input.len(), Instant::now());
+            self.engine.receive(input, now)?;
+            self.keepalive.heard(now);
             Pin::new(&mut self.io).consume(n);
             received += n;
         }

@@ -81,6 +81,11 @@ impl Engine {
         self.replies.push_back(Header::go_away(reason));
     }
 
+    /// Has the far end answer, unless it has been asked to just now.
+    pub fn ask_for_answer(&mut self, now: Instant) {
+        self.replies.extend(self.round_trip.ping(now));
+    }
+
     /// Breaks all streams.
     pub fn end(&mut self) {
         for (_, cell) in self.cells.drain() {
