@@ -169,9 +169,9 @@ mod tests {
             for end in 0..refusal.len() {
                 assert!(awaited(name, &refusal[..end]).verdict().is_none(), "{name} {end}");
             }
-            let Some(Err(error)) = awaited(name, refusal).verdict() else { panic!("{name}") };
+            let error = awaited(name, refusal).verdict().unwrap().unwrap_err();
             assert!(error.get_ref().unwrap().is::<NameError>());
-            let Some(Err(error)) = awaited(name, b"\x13/multistream/2.0.0\n").verdict() else { panic!("{name}") };
+            let error = awaited(name, b"\x13/multistream/2.0.0\n").verdict().unwrap().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
