@@ -291,7 +291,7 @@ pub const ENVIRONMENT: &[Said] = &[
     ("NO_COLOR", "if set, nothing is coloured"),
     (
         "TOKIO_WORKER_THREADS",
-        "threads of the service that move bytes; by default, half as many as there are processors",
+        "threads of the service, if not half the processors",
     ),
 ];
 
