@@ -145,3 +145,19 @@ async fn a_stream_that_nobody_wrote_on_is_never_heard_of() {
     assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
     assert!(futures::poll!(poll_fn(|cx| pair.listener.poll_inbound(cx))).is_pending());
 }
+
+#[tokio::test]
+async fn what_was_closed_arrives_though_the_far_end_goes_on_talking() {
+    let mut pair = pair();
+    let (mut near, mut far) = pair.stream().await;
+    let sent = pattern(200_000);
+    near.write_all(&sent).await.unwrap();
+    near.close().await.unwrap();
+    drop(near);
+    // More than a late answer, before all of that has gone out.
+    far.write_all(&[0; 1_000]).await.unwrap();
+    let mut read = Vec::new();
+    far.read_to_end(&mut read).await.unwrap();
+    assert!(read == sent);
+    while far.write_all(&[0; 1_000]).await.is_ok() {}
+}
