@@ -32,6 +32,8 @@ pub struct Driver<C> {
     /// How much of `pack` has been sent.
     sent: usize,
     unflushed: bool,
+    /// Why nothing can be sent any more.
+    lost: Option<Error>,
     closing: Closing,
 }
 
@@ -47,7 +49,7 @@ enum Closing {
 impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
     pub(super) fn new(io: C, hub: Arc<Hub>, role: Role, config: Config) -> Self {
         let engine = Engine::new(hub.clone(), role, config, Instant::now());
-        Self { io, hub, engine, pack: Pack::default(), sent: 0, unflushed: false, closing: Closing::No }
+        Self { io, hub, engine, pack: Pack::default(), sent: 0, unflushed: false, lost: None, closing: Closing::No }
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
@@ -60,14 +62,23 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             }
             Wish::Close | Wish::Stay => {}
         }
-        let mut sent = self.poll_send(cx)?;
+        if let Some(error) = self.lost.take() {
+            return self.poll_rest(error, cx);
+        }
+        let mut sent = match self.poll_send(cx) {
+            Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
+            sent => sent?,
+        };
         if sent.is_ready() && self.closing != Closing::No && self.has_sent_all() {
             return self.poll_goodbye(cx).map(Err);
         }
         let received = self.poll_receive(cx)?;
         if sent.is_ready() && !self.has_sent_all() {
             // Most often an answer to what was received.
-            sent = self.poll_send(cx)?;
+            sent = match self.poll_send(cx) {
+                Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
+                sent => sent?,
+            };
         }
         if received.is_ready() || sent.is_ready() && !self.has_sent_all() {
             // Others first.
@@ -140,6 +151,17 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         }
         self.engine.hand_over()?;
         Poll::Ready(Ok(()))
+    }
+
+    /// Receives what has arrived although nothing can be sent any more, and ends.
+    fn poll_rest(&mut self, error: Error, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
+        if let Poll::Ready(Ok(())) = self.poll_receive(cx) {
+            self.lost = Some(error);
+            // Others first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(error))
     }
 
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<Error> {

@@ -139,6 +139,23 @@ async fn a_connection_that_breaks_within_a_frame_was_lost() {
     assert!(matches!(error, Error::Lost(_)), "{error}");
 }
 
+#[tokio::test]
+async fn what_had_come_before_the_connection_was_lost_can_be_read() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config());
+    let mut driver = JoinSet::from_iter([driver]);
+    other.write_all(&frame(1, SYN, 1, 0)).await.unwrap();
+    let mut stream = accept(&mut connection).await;
+    // It can't be written to after that, and the welcome is still to be written.
+    other.write_all(&[frame(0, 4, 1, 3), b"abc".to_vec()].concat()).await.unwrap();
+    drop(other);
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"abc");
+    let error = driver.join_next().await.unwrap().unwrap();
+    assert!(matches!(error, Error::Lost(_)), "{error}");
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);
