@@ -144,7 +144,9 @@ impl Engine {
         if self.cells.contains_key(&id) {
             return Err(Violation::ReusedId(id).into());
         }
-        if self.closing || self.inbound >= (self.max_inbound)() {
+        // Those that have been reset and that nobody has accepted yet are held as well.
+        let held = self.inbound.max(self.hub.offered());
+        if self.closing || held >= (self.max_inbound)() {
             self.reply(Header::reset(id))?;
             return Ok(None);
         }

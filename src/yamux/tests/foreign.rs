@@ -156,6 +156,30 @@ async fn what_had_come_before_the_connection_was_lost_can_be_read() {
     assert!(matches!(error, Error::Lost(_)), "{error}");
 }
 
+#[tokio::test]
+async fn streams_that_are_reset_before_anybody_accepts_them_count_until_somebody_has() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config_with(|| 2, 0));
+    let _driver = JoinSet::from_iter([driver]);
+    for stream in (1..200).step_by(2) {
+        other.write_all(&[frame(1, SYN, stream, 0), frame(1, 8, stream, 0)].concat()).await.unwrap();
+    }
+    // It answers in order: by then, it has heard all that.
+    let ping = frame(2, SYN, 0, 7);
+    other.write_all(&ping).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(&frame(2, 2, 0, 7)) {
+        let mut header = [0; 12];
+        other.read_exact(&mut header).await.unwrap();
+        answer.extend(header);
+    }
+    for _ in 0..2 {
+        accept(&mut connection).await;
+    }
+    assert!(futures::poll!(poll_fn(|cx| connection.poll_inbound(cx))).is_pending());
+    assert!(answer.windows(12).any(|window| window == frame(1, 8, 199, 0)), "the others are refused");
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);
