@@ -10,9 +10,9 @@ use crate::yamux::{
 
 /// The payload that is being received.
 pub struct Body {
-    id: u32,
+    pub id: u32,
     /// `None` where nobody wants it.
-    cell: Option<Arc<Cell>>,
+    pub cell: Option<Arc<Cell>>,
     chunk: Option<Chunk>,
     ends_stream: bool,
 }

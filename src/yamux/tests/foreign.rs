@@ -180,6 +180,33 @@ async fn streams_that_are_reset_before_anybody_accepts_them_count_until_somebody
     assert!(answer.windows(12).any(|window| window == frame(1, 8, 199, 0)), "the others are refused");
 }
 
+#[tokio::test]
+async fn who_writes_on_and_on_to_one_that_has_gone_is_told_once() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config());
+    let _driver = JoinSet::from_iter([driver]);
+    other.write_all(&frame(1, SYN, 1, 0)).await.unwrap();
+    let mut stream = accept(&mut connection).await;
+    stream.close().await.unwrap();
+    drop(stream);
+    other.write_all(&frame(0, 0, 1, 20_000)).await.unwrap();
+    for _ in 0..20 {
+        other.write_all(&[0; 1_000]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    other.write_all(&frame(2, SYN, 0, 7)).await.unwrap();
+    let mut resets = 0;
+    loop {
+        let mut header = [0; 12];
+        other.read_exact(&mut header).await.unwrap();
+        resets += usize::from(header[..] == frame(1, 8, 1, 0));
+        if header[..] == frame(2, 2, 0, 7) {
+            break;
+        }
+    }
+    assert_eq!(resets, 1);
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);
