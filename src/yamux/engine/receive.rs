@@ -78,12 +78,12 @@ impl Engine {
             } else if payload && state.inflow == Inflow::Open {
                 state.window.receive(length).map_err(|_| Violation::Window(id))?;
                 wanted = Some(cell.clone());
-            } else if payload {
+            } else if payload && state.inflow == Inflow::Ended {
                 // It had said all. The rest of its streams may be in better order.
                 self.replies.push_back(Header::reset(id));
                 state.break_off();
                 breaks = true;
-            } else {
+            } else if !payload {
                 if kind == Kind::WindowUpdate {
                     state.credit = state.credit.checked_add(length).ok_or(Violation::Credit(id))?;
                     state.wake_writer();

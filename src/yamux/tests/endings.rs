@@ -135,6 +135,24 @@ async fn closing_sends_what_was_written_to_its_end_and_breaks_the_rest() {
 }
 
 #[tokio::test]
+async fn closing_sends_what_was_written_though_the_far_end_goes_on_talking() {
+    let mut pair = pair();
+    let (mut near, mut far) = pair.stream().await;
+    let sent = pattern(200_000);
+    near.write_all(&sent).await.unwrap();
+    near.close().await.unwrap();
+    far.write_all(&sent).await.unwrap();
+    let closing = async { poll_fn(|cx| pair.dialer.poll_close(cx)).await.unwrap() };
+    let reading = async {
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        read
+    };
+    let ((), read) = tokio::join!(closing, reading);
+    assert!(read == sent);
+}
+
+#[tokio::test]
 async fn a_stream_that_nobody_wrote_on_is_never_heard_of() {
     let mut pair = pair();
     for _ in 0..1_000 {
