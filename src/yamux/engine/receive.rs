@@ -80,7 +80,7 @@ impl Engine {
                 wanted = Some(cell.clone());
             } else if payload && state.inflow == Inflow::Ended {
                 // It had said all. The rest of its streams may be in better order.
-                self.replies.push_back(Header::reset(id));
+                self.reply(Header::reset(id))?;
                 state.break_off();
                 breaks = true;
             } else if !payload {

@@ -207,6 +207,26 @@ async fn who_writes_on_and_on_to_one_that_has_gone_is_told_once() {
     assert_eq!(resets, 1);
 }
 
+#[tokio::test]
+async fn who_causes_answers_and_hears_none_is_left() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config());
+    let mut driver = JoinSet::from_iter([driver]);
+    // It goes on after its end.
+    let said = [frame(1, SYN | 4, 1, 0), frame(0, 0, 1, 1), vec![7]].concat();
+    let speaking = async move {
+        for _ in 0..20_000 {
+            if other.write_all(&said).await.is_err() {
+                break;
+            }
+        }
+    };
+    let accepting = async { while poll_fn(|cx| connection.poll_inbound(cx)).await.is_ok() {} };
+    tokio::join!(speaking, accepting);
+    let error = driver.join_next().await.unwrap().unwrap();
+    assert!(matches!(error, Error::Protocol(Violation::Unheard)), "{error}");
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);
