@@ -44,6 +44,8 @@ enum Closing {
     /// What has been written is being sent.
     Sending,
     SayingGoodbye,
+    /// All has been said. The far end leaves when it has heard it.
+    Leaving,
 }
 
 impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
@@ -64,6 +66,9 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         }
         if let Some(error) = self.lost.take() {
             return self.poll_rest(error, cx);
+        }
+        if self.closing == Closing::Leaving {
+            return self.poll_leave(cx).map(Err);
         }
         let mut sent = match self.poll_send(cx) {
             Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
@@ -173,7 +178,25 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         if let Err(error) = sent {
             return Poll::Ready(error);
         }
-        Pin::new(&mut self.io).poll_close(cx).map(|closed| closed.map_or_else(Error::from, |()| Error::Closed))
+        if let Err(error) = ready!(Pin::new(&mut self.io).poll_close(cx)) {
+            return Poll::Ready(error.into());
+        }
+        self.closing = Closing::Leaving;
+        self.poll_leave(cx)
+    }
+
+    /// Ready when the far end has left too. A socket that is let go of while its far end still says anything throws away
+    /// what is on its way there.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match self.poll_receive(cx) {
+            Poll::Ready(Ok(())) => {
+                // Others first.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Error::Closed),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -227,6 +227,26 @@ async fn who_causes_answers_and_hears_none_is_left() {
     assert!(matches!(error, Error::Protocol(Violation::Unheard)), "{error}");
 }
 
+#[tokio::test]
+async fn who_closes_a_connection_stays_until_the_far_end_has_heard_all_and_left() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Dialer, config());
+    let _driver = JoinSet::from_iter([driver]);
+    let closing = async { poll_fn(|cx| connection.poll_close(cx)).await };
+    let leaving = async {
+        let mut heard = Vec::new();
+        other.read_to_end(&mut heard).await.unwrap();
+        assert!(heard.ends_with(&frame(3, 0, 0, 0)), "{heard:?}");
+        // On a socket that nobody holds any more, this would break what is still on its way here.
+        for _ in 0..1_000 {
+            other.write_all(&frame(2, SYN, 0, 7)).await.unwrap();
+        }
+        drop(other);
+    };
+    let (closed, ()) = tokio::join!(closing, leaving);
+    closed.unwrap();
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);
