@@ -20,8 +20,9 @@ use tokio::{
 use super::streams::{Introduced, Muxers};
 use crate::yamux::{self, Role};
 
-/// How long what has been written may take to leave, once the connection is to end. Towards a peer that takes nothing
-/// any more, a frozen one or one behind a dead link, that would be for ever, and for as long its streams would hang.
+/// How long what has been written may take to leave and be heard, once the connection is to end. Towards a peer that takes
+/// nothing any more, a frozen one or one behind a dead link, that would be for ever, and for as long its streams would
+/// hang.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a dialer says to agree on [`yamux::PROTOCOL`], and what it hears where that is agreed: multistream-select's lines

@@ -72,7 +72,7 @@ impl Connection {
     }
 
     /// Sends what has been written, says goodbye and ends the connection. Streams that have not been closed are broken.
-    /// Takes as long as the far end takes to take it.
+    /// Takes as long as the far end takes to take it, and to leave too.
     ///
     /// # Errors
     ///

@@ -34,6 +34,8 @@ pub struct Driver<C> {
     /// How much of `pack` has been sent.
     sent: usize,
     unflushed: bool,
+    /// Why nothing can be sent any more.
+    lost: Option<Error>,
     closing: Closing,
 }
 
@@ -44,6 +46,8 @@ enum Closing {
     /// What has been written is being sent.
     Sending,
     SayingGoodbye,
+    /// All has been said. The far end leaves when it has heard it.
+    Leaving,
 }
 
 impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
@@ -51,7 +55,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         let now = Instant::now();
         let engine = Engine::new(hub.clone(), role, config, now);
         let (keepalive, pack) = (Keepalive::new(now), Pack::default());
-        Self { io, hub, engine, keepalive, pack, sent: 0, unflushed: false, closing: Closing::No }
+        Self { io, hub, engine, keepalive, pack, sent: 0, unflushed: false, lost: None, closing: Closing::No }
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
@@ -64,7 +68,16 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             }
             Wish::Close | Wish::Stay => {}
         }
-        let mut sent = self.poll_send(cx)?;
+        if let Some(error) = self.lost.take() {
+            return self.poll_rest(error, cx);
+        }
+        if self.closing == Closing::Leaving {
+            return self.poll_leave(cx).map(Err);
+        }
+        let mut sent = match self.poll_send(cx) {
+            Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
+            sent => sent?,
+        };
         if sent.is_ready() && self.closing != Closing::No && self.has_sent_all() {
             return self.poll_goodbye(cx).map(Err);
         }
@@ -75,7 +88,10 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         }
         if sent.is_ready() && !self.has_sent_all() {
             // Most often an answer to what was received.
-            sent = self.poll_send(cx)?;
+            sent = match self.poll_send(cx) {
+                Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
+                sent => sent?,
+            };
         }
         if received.is_ready() || sent.is_ready() && !self.has_sent_all() {
             // Others first.
@@ -151,6 +167,17 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         Poll::Ready(Ok(()))
     }
 
+    /// Receives what has arrived although nothing can be sent any more, and ends.
+    fn poll_rest(&mut self, error: Error, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
+        if let Poll::Ready(Ok(())) = self.poll_receive(cx) {
+            self.lost = Some(error);
+            // Others first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(error))
+    }
+
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         if self.closing == Closing::Sending {
             self.closing = Closing::SayingGoodbye;
@@ -160,7 +187,25 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         if let Err(error) = sent {
             return Poll::Ready(error);
         }
-        Pin::new(&mut self.io).poll_close(cx).map(|closed| closed.map_or_else(Error::from, |()| Error::Closed))
+        if let Err(error) = ready!(Pin::new(&mut self.io).poll_close(cx)) {
+            return Poll::Ready(error.into());
+        }
+        self.closing = Closing::Leaving;
+        self.poll_leave(cx)
+    }
+
+    /// Ready when the far end has left too. A socket that is let go of while its far end still says anything throws away
+    /// what is on its way there.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match self.poll_receive(cx) {
+            Poll::Ready(Ok(())) => {
+                // Others first.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Error::Closed),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -125,6 +125,9 @@ impl Engine {
     fn forget(&mut self, id: u32) {
         let Some(cell) = self.cells.remove(&id) else { return };
         self.inbound -= usize::from(self.is_inbound(id));
+        if let Some(body) = self.body.as_mut().filter(|body| body.id == id) {
+            body.cell = None;
+        }
         let unacknowledged = std::mem::take(&mut cell.lock().unacknowledged);
         if unacknowledged {
             self.hub.acknowledged();

@@ -96,6 +96,11 @@ impl Hub {
         acceptor.into_iter().for_each(Waker::wake);
     }
 
+    /// How many streams of the far end nobody has accepted yet.
+    pub fn offered(&self) -> usize {
+        self.front().inbound.len()
+    }
+
     /// The far end knows one more of our streams, or need not know it any more.
     pub fn acknowledged(&self) {
         self.unacknowledged.add_permits(1);
