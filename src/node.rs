@@ -40,7 +40,7 @@ pub use self::{
     streams::{Connection, Handshake, Inbound, Offering, Refused, Route, Stream, Taken},
 };
 use self::{
-    streams::{Connections, Offers, Request, RequestError, Waiting},
+    streams::{Connections, Offers, RequestError, Waiting},
     swarm::{Command, SwarmTask},
 };
 use crate::{
@@ -262,22 +262,16 @@ impl Node {
     ) -> Result<Opened, OpenError> {
         let mut tried: Vec<ConnectionId> = Vec::new();
         loop {
-            if let Some((connection, requests)) = self.connections.best(&open.peer, open.relay, &tried) {
-                let (reply, answer) = oneshot::channel();
-                let (protocol, handshake) = (open.protocol.clone(), open.handshake);
-                let request = Request { protocol, handshake, deadline, reply };
-                // Both fail only where the connection has ended meanwhile.
-                if requests.send(request).await.is_ok() {
-                    match answer.await {
-                        Ok(Ok(stream)) => {
-                            self.connections.in_use(&open.peer);
-                            return Ok(Opened { stream, connection: Some(connection) });
-                        }
-                        Ok(Err(RequestError::NotSupported)) => {
-                            return Err(OpenError::NotSupported { protocol: open.protocol.clone() });
-                        }
-                        Ok(Err(RequestError::Failed)) | Err(_) => {}
+            if let Some((connection, opener)) = self.connections.best(&open.peer, open.relay, &tried) {
+                match opener.open(open.protocol.clone(), open.handshake, deadline).await {
+                    Ok(stream) => {
+                        self.connections.in_use(&open.peer);
+                        return Ok(Opened { stream, connection: Some(connection) });
                     }
+                    Err(RequestError::NotSupported) => {
+                        return Err(OpenError::NotSupported { protocol: open.protocol.clone() });
+                    }
+                    Err(RequestError::Failed | RequestError::Ended) => {}
                 }
                 tried.push(connection.id);
                 continue;

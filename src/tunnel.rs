@@ -1,13 +1,13 @@
 //! Tunnels: one task each, and one for each of its streams. They know no configuration file; they are told what to do.
 
 mod buffer;
-mod endpoint;
+pub mod endpoint;
 pub mod events;
 mod failover;
 pub mod forward;
 mod header;
 pub mod listen;
-mod pipe;
+pub mod pipe;
 pub mod socket;
 mod stream_set;
 

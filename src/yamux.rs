@@ -7,6 +7,7 @@
 //!   that is dropped before it was closed is reset.
 //! - Thousands of streams: whoever opens one waits until the far end keeps up; one that the far end opens beyond the
 //!   limit is refused alone.
+//! - A far end that has gone without a word is noticed, and one that is merely busy is not taken for it.
 //! - The windows follow what is read in a round-trip time, within a budget for each connection and one for all of them.
 //! - One task, the [`Driver`], reads and writes the connection. Streams share nothing with it but their own small state.
 //!
@@ -25,6 +26,7 @@ mod driver;
 mod engine;
 mod frame;
 mod hub;
+mod keepalive;
 mod queue;
 mod stream;
 mod window;
@@ -38,7 +40,12 @@ use futures::{AsyncBufRead, AsyncWrite};
 
 use hub::Hub;
 
-pub use self::{budget::Budget, connection::Connection, driver::Driver, stream::Stream};
+pub use self::{
+    budget::Budget,
+    connection::{Connection, Opener},
+    driver::Driver,
+    stream::Stream,
+};
 
 /// What this protocol is called in libp2p's negotiation.
 pub const PROTOCOL: &str = "/yamux/1.0.0";
@@ -67,6 +74,8 @@ pub enum Error {
     ClosedByPeer,
     #[error("the connection was lost: {0}")]
     Lost(#[source] Arc<io::Error>),
+    #[error("the peer no longer answers")]
+    Unanswered,
     #[error("the peer doesn't keep to yamux: {0}")]
     Protocol(#[from] Violation),
     #[error("all stream ids of the connection have been used")]
@@ -104,6 +113,7 @@ impl From<Error> for io::Error {
             Error::Closed => io::ErrorKind::NotConnected,
             Error::ClosedByPeer => io::ErrorKind::ConnectionAborted,
             Error::Lost(lost) => lost.kind(),
+            Error::Unanswered => io::ErrorKind::TimedOut,
             Error::Protocol(_) => io::ErrorKind::InvalidData,
             Error::OutOfIds => io::ErrorKind::QuotaExceeded,
         };

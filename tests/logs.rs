@@ -378,6 +378,41 @@ async fn a_named_peer_that_comes_and_goes_and_can_not_be_reached_is_told_once_ea
     assert_eq!(said(&events(&pair.client), "peer can't be reached; trying again").len(), 1);
 }
 
+/// What the client's log says when the server is gone by `signal`: of the peer, and all of it.
+async fn told_of_the_end_of_the_server(transport: Transport, signal: Signal) -> (Value, Vec<Value>) {
+    let echo = Service::echo();
+    let mut pair = Pair::prepare(transport).await;
+    pair.client.options = vec!["--log-format", "json", "--log-level", "debug"];
+    pair.launch(&listen("echo", echo.address), &forward("echo")).await;
+    wait_for_event(&pair.client, "peer connected").await;
+    // A connection that only one of them has come to know would not end in good order.
+    pair.server.wait_until("the client is there", |status| status["peers"][0]["connected"] == true).await;
+    pair.server.signal(signal);
+    pair.server.exit().await;
+    let gone = wait_for_event(&pair.client, "peer disconnected").await;
+    (gone, events(&pair.client))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_takes_its_leave_is_no_error() {
+    for transport in [Transport::Tcp, Transport::Quic] {
+        let (gone, all) = told_of_the_end_of_the_server(transport, Signal::SIGTERM).await;
+        assert_eq!((&gone["level"], gone.get("error")), (&"info".into(), None), "{gone}");
+        let closed = said(&all, "the peer closed the connection");
+        assert!(closed.iter().all(|event| event["level"] == "debug" && event.get("error").is_none()), "{closed:?}");
+        assert_eq!((closed.len(), said(&all, "connection closed").len()), (1, 0), "{transport:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_lost_is_told_with_the_reason() {
+    for transport in [Transport::Tcp, Transport::Quic] {
+        let (gone, all) = told_of_the_end_of_the_server(transport, Signal::SIGKILL).await;
+        assert!(gone["error"].is_string(), "{transport:?}: {gone}");
+        assert_eq!(said(&all, "connection closed")[0]["error"], gone["error"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stops_reading_stops_no_stream_and_no_end() {
     let echo = Service::echo();

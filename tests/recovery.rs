@@ -9,13 +9,13 @@ use std::{fs, io::ErrorKind, time::Duration};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::{
-    Node, Pair, Service, Target, Transport, forward, listen, peer, process, soon,
+    Node, Pair, Puppet, Service, Target, Transport, forward, listen, peer, process, soon,
     traffic::{Ending, ending, ping, send},
     within,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -142,6 +142,23 @@ async fn clients_of_a_frozen_server_are_told(transport: Transport) {
     assert_eq!(end, Ending::Reset);
     let mut next = pair.client.connect("echo").await;
     soon("the next is served", ping(&mut next)).await.unwrap();
+}
+
+/// It is busy, say: what it opens and answers has to wait. It is heard of all the same, by its muxer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_answers_no_ping_is_not_taken_for_dead() {
+    /// Longer than a connection may be silent.
+    const LONG: Duration = Duration::from_secs(40);
+    let puppet = Puppet::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
+    let mut client = Node::prepare("client", Transport::Tcp).await;
+    client.body = format!("{}{}", peer("server", &puppet.id.to_string(), &[address]), forward("echo"));
+    let (mut connection, ()) = tokio::join!(puppet.accept(&listener), client.start());
+    let ended = connection.ended_within(LONG).await;
+    assert!(ended.is_none(), "{ended:?}");
+    let status = client.status().await;
+    assert_eq!(status["peers"][0]["connected"], true, "{status:#}");
 }
 
 async fn a_stopping_service_lets_live_streams_finish(transport: Transport) {

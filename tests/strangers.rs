@@ -4,9 +4,9 @@
 
 mod support;
 
-use std::{task::Context, time::Duration};
+use std::{io, task::Context, time::Duration};
 
-use futures::{AsyncWrite, AsyncWriteExt, FutureExt, future::poll_fn};
+use futures::{AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, future::poll_fn};
 use libp2p::{
     Multiaddr, Transport as _,
     core::{
@@ -16,7 +16,8 @@ use libp2p::{
     identity::Keypair,
     quic,
 };
-use support::{Pair, Service, Transport, process::resident_kib};
+use p2ptun::yamux;
+use support::{Pair, Puppet, Service, Transport, process::resident_kib, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_can_not_fill_the_memory_over_quic() {
@@ -63,4 +64,54 @@ async fn a_stranger_can_not_fill_the_memory_over_quic() {
     let after = resident_kib(pair.server.pid()) / 1024;
     let _ = connection.close().now_or_never();
     assert!(after < before + 100, "{before} MiB before, {after} MiB with one stranger's connection");
+}
+
+/// Streams that a node lets a peer have to which nothing is offered.
+const FEW: usize = 16;
+
+/// What a stream of libp2p begins with, from either end.
+const HELLO: &[u8] = b"\x13/multistream/1.0.0\n";
+
+const PING: &[u8] = b"\x11/ipfs/ping/1.0.0\n";
+
+/// Says `words`, and hears the same.
+async fn is_echoed(stream: &mut yamux::Stream, words: &[u8]) -> io::Result<()> {
+    stream.write_all(words).await?;
+    let mut heard = vec![0; words.len()];
+    soon("an answer", stream.read_exact(&mut heard)).await?;
+    assert_eq!(heard, words);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_has_few_streams_until_it_is_allowed_something_on_the_connection_that_it_has() {
+    let echo = Service::echo();
+    let mut pair = Pair::echo(Transport::Tcp, echo.address).await;
+    let puppet = Puppet::new();
+    let mut connection = puppet.dial(&pair.server.addresses().await[0]).await;
+    let mut few = Vec::new();
+    for _ in 0..FEW {
+        let mut stream = connection.open().await;
+        is_echoed(&mut stream, HELLO).await.unwrap();
+        few.push(stream);
+    }
+    let mut excess = connection.open().await;
+    assert_eq!(is_echoed(&mut excess, HELLO).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    is_echoed(&mut few[0], PING).await.unwrap();
+    is_echoed(&mut few[0], &[7; 32]).await.unwrap();
+
+    pair.server.edit(|body| body.replace("allow = [\"client\"]", &format!("allow = [\"client\", \"{}\"]", puppet.id)));
+    pair.server.reload_applied().await;
+    let mut many = Vec::new();
+    for _ in 0..20 * FEW {
+        let mut stream = connection.open_for("/x/echo").await;
+        stream.write_all(b"hello").await.unwrap();
+        many.push(stream);
+    }
+    for stream in &mut many {
+        let mut heard = [0; 5];
+        soon("an echo", stream.read_exact(&mut heard)).await.unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+    assert_eq!(pair.server.tunnel("echo").await["streams"], many.len());
 }

@@ -289,6 +289,7 @@ pub const ENVIRONMENT: &[Said] = &[
     ("P2PTUN_LOG", "what is logged: `debug`, or `p2ptun=debug,libp2p=info`"),
     ("P2PTUN_LOG_FORMAT", "the form of the log, as --log-format"),
     ("NO_COLOR", "if set, nothing is coloured"),
+    ("TOKIO_WORKER_THREADS", "threads of the service, if not half the processors"),
 ];
 
 pub const FILES: &[Said] = &[

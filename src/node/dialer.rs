@@ -207,8 +207,8 @@ impl Dialer {
         }
     }
 
-    /// The last connection to `peer` has gone, because of `cause` if something went wrong.
-    pub fn disconnected(&mut self, peer: PeerId, cause: Option<&str>, now: Instant) {
+    /// The last connection to `peer` has gone, for this `reason`.
+    pub fn disconnected(&mut self, peer: PeerId, reason: &str, now: Instant) {
         let since = self.connected.remove(&peer);
         if let Some(target) = self.targets.get_mut(&peer) {
             // Jittered, because the far end of a connection that both ends keep redials as well.
@@ -219,10 +219,7 @@ impl Dialer {
                 }
                 false => target.rounds.pause(),
             };
-            target.failure = Failure::now(match cause {
-                Some(cause) => format!("the connection was lost: {cause}"),
-                None => "the connection was closed".to_owned(),
-            });
+            target.failure = Failure::now(reason);
             target.phase = if target.kept { Phase::Due(Due::at(now + pause, now)) } else { Phase::Idle };
         }
     }

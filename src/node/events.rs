@@ -1,9 +1,12 @@
 //! What the node says in the log: named peers that come and go, dials that fail, newcomers that are turned away. None of
 //! it more often than a person can read.
 
-use std::io;
+use std::{error::Error, fmt, io, sync::Arc};
 
-use libp2p::swarm::ListenError;
+use libp2p::{
+    quic,
+    swarm::{ConnectionError, ListenError},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -13,6 +16,7 @@ use super::{
 use crate::{
     log::{Limits, Repeats, Told},
     spec::{Multiaddr, PeerId},
+    yamux,
 };
 
 /// Named peers that come and go; four lines of each are a restart or two.
@@ -51,9 +55,9 @@ impl Events {
     }
 
     /// A peer that the configuration names is no longer connected.
-    pub fn went(&mut self, peer: PeerId, error: Option<&str>, now: Instant) {
+    pub fn went(&mut self, peer: PeerId, ending: &Ending, now: Instant) {
         if let Some(told) = self.comings.seen(peer, (), now) {
-            tell_of(&told, None, error);
+            tell_of(&told, None, ending.error());
         }
     }
 
@@ -106,6 +110,66 @@ impl Events {
     }
 }
 
+/// How a connection has ended.
+#[derive(Debug, PartialEq)]
+pub enum Ending {
+    /// This node had no use for it any more.
+    Here,
+    /// The peer took its leave: it stops, or has no use for it any more.
+    ByPeer,
+    /// By itself, for this reason.
+    Lost(String),
+}
+
+/// What QUIC's [`quic::Error`] says, which keeps its parts to itself, where libp2p at the far end has closed the connection.
+const CLOSED_OVER_QUIC: &str = "closed by peer: 0";
+
+impl Ending {
+    pub fn of(cause: Option<&ConnectionError>) -> Self {
+        let Some(ConnectionError::IO(error)) = cause else { return Self::Here };
+        match (within::<yamux::Error>(error), within::<quic::Error>(error)) {
+            (Some(yamux::Error::ClosedByPeer), _) => Self::ByPeer,
+            (Some(yamux::Error::Closed), _) => Self::Here,
+            (_, Some(error)) if error.to_string() == CLOSED_OVER_QUIC => Self::ByPeer,
+            _ => Self::Lost(innermost(error)),
+        }
+    }
+
+    /// Why, where that is a trouble.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Here | Self::ByPeer => None,
+            Self::Lost(error) => Some(error),
+        }
+    }
+
+    /// Says that a connection has ended and how many are left.
+    pub fn tell(&self, peer: PeerId, connections: u32) {
+        match self {
+            Self::ByPeer => tracing::debug!(%peer, connections, "the peer closed the connection"),
+            Self::Here | Self::Lost(_) => {
+                tracing::debug!(%peer, connections, error = self.error(), "connection closed")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here => f.write_str("the connection was closed"),
+            Self::ByPeer => f.write_str("the peer closed the connection"),
+            Self::Lost(error) => write!(f, "the connection was lost: {error}"),
+        }
+    }
+}
+
+/// What `error` was made of, however often it was wrapped.
+fn within<E: Error + 'static>(error: &io::Error) -> Option<&E> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref::<E>().or_else(|| within(inner.downcast_ref::<io::Error>()?))
+}
+
 fn tell_of(told: &Told<PeerId>, connection: Option<&Connection>, error: Option<&str>) {
     let (peer, repeated) = (&told.kind, told.repeated());
     match connection {
@@ -135,12 +199,13 @@ fn tell_listener_failure(told: &Told<String>) {
 }
 
 /// What is at the bottom of an error, without the layers above it.
-pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
     }
-    match error.downcast_ref::<io::Error>() {
+    let shared = error.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
+    match error.downcast_ref::<io::Error>().or(shared) {
         // A process that was killed, mostly. What the layers make of it is for programmers.
         Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the far end hung up without a goodbye".to_owned()
@@ -152,6 +217,29 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A muxer's error as the swarm hands it out.
+    fn wrapped(error: yamux::Error) -> ConnectionError {
+        ConnectionError::IO(io::Error::other(io::Error::from(error)))
+    }
+
+    #[test]
+    fn a_connection_that_the_peer_closed_is_no_error_and_one_that_was_lost_is() {
+        let lost = |kind: io::ErrorKind| wrapped(io::Error::from(kind).into());
+        let closed = wrapped(yamux::Error::ClosedByPeer);
+        assert_eq!(Ending::of(Some(&closed)), Ending::ByPeer);
+        assert_eq!(Ending::of(Some(&closed)).error(), None);
+        for here in [None, Some(ConnectionError::KeepAliveTimeout), Some(wrapped(yamux::Error::Closed))] {
+            assert_eq!(Ending::of(here.as_ref()), Ending::Here);
+        }
+        for (cause, error) in [
+            (lost(io::ErrorKind::ConnectionReset), "connection reset"),
+            (lost(io::ErrorKind::UnexpectedEof), "the far end hung up without a goodbye"),
+            (wrapped(yamux::Error::Unanswered), "the peer no longer answers"),
+        ] {
+            assert_eq!(Ending::of(Some(&cause)).error(), Some(error));
+        }
+    }
 
     #[test]
     fn the_end_of_a_killed_process_is_told_in_words() {

@@ -4,6 +4,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,10 +17,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::streams::{Introduced, Muxers};
 use crate::yamux::{self, Role};
 
-/// How long what has been written may take to leave, once the connection is to end. Towards a peer that takes nothing
-/// any more, a frozen one or one behind a dead link, that would be for ever, and for as long its streams would hang.
+/// How long what has been written may take to leave and be heard, once the connection is to end. Towards a peer that takes
+/// nothing any more, a frozen one or one behind a dead link, that would be for ever, and for as long its streams would
+/// hang.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a dialer says to agree on [`yamux::PROTOCOL`], and what it hears where that is agreed: multistream-select's lines
@@ -32,6 +35,8 @@ pub struct Muxer {
     /// Its only task. It ends with the connection, which says why; and with this value.
     _driver: JoinSet<yamux::Error>,
     deadline: Option<Pin<Box<Sleep>>>,
+    muxers: Arc<Muxers>,
+    introduced: Option<Introduced>,
 }
 
 impl Muxer {
@@ -41,7 +46,7 @@ impl Muxer {
     /// # Errors
     ///
     /// Where the connection is lost meanwhile, or the peer asks for something else.
-    pub async fn begin<C>(mut io: C, role: Role, config: yamux::Config) -> io::Result<Self>
+    pub async fn begin<C>(mut io: C, role: Role, config: yamux::Config, muxers: Arc<Muxers>) -> io::Result<Self>
     where
         C: AsyncBufRead + AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -59,7 +64,7 @@ impl Muxer {
         let (connection, driver) = yamux::new(Confirming { io, awaited }, role, config);
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);
-        Ok(Self { connection, _driver: tasks, deadline: None })
+        Ok(Self { connection, _driver: tasks, deadline: None, muxers, introduced: None })
     }
 
     fn connection(self: Pin<&mut Self>) -> &mut yamux::Connection {
@@ -88,7 +93,13 @@ impl StreamMuxer for Muxer {
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-        self.connection().poll_ended(cx).map(|error| Err(error.into()))
+        let this = self.get_mut();
+        if this.introduced.is_none() {
+            this.introduced = this.muxers.introduce(this.connection.opener());
+            // The handler has its turn before the muxer: it shall look again.
+            cx.waker().wake_by_ref();
+        }
+        this.connection.poll_ended(cx).map(|error| Err(error.into()))
     }
 }
 

@@ -3,14 +3,17 @@
 //!
 //! ```text
 //!   tunnel ──offer──▶ Offers ──asked by──▶ Handler (one per connection) ──Inbound──▶ tunnel
-//!   tunnel ──open───▶ Connections ──Request──▶ Handler ──reply──▶ tunnel
+//!   tunnel ──open───▶ Connections ──▶ Opener ──Direct───▶ our muxer
+//!                                       └──────Request──▶ Handler ──reply──▶ tunnel
 //! ```
 
 mod connection;
 mod connections;
+mod direct;
 mod handler;
 mod live;
 mod loopback;
+mod named;
 mod offers;
 mod request;
 mod stream;
@@ -22,6 +25,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+pub use self::{
+    connection::{Connection, Route, remote_address},
+    connections::{Connections, Waiting},
+    direct::{Introduced, Muxers},
+    handler::{Handler, ToHandler},
+    offers::{Inbound, Offering, Offers, Refused, Taken},
+    request::{Handshake, Opener, RequestError},
+    stream::Stream,
+};
+use crate::spec::{Multiaddr, PeerId};
 use libp2p::{
     core::{ConnectedPoint, Endpoint, transport::PortUse},
     swarm::{
@@ -29,34 +42,21 @@ use libp2p::{
         THandlerOutEvent, ToSwarm,
     },
 };
-use tokio::sync::mpsc;
-
-pub use self::{
-    connection::{Connection, Route, remote_address},
-    connections::{Connections, Waiting},
-    handler::{Handler, ToHandler},
-    offers::{Inbound, Offering, Offers, Refused, Taken},
-    request::{Handshake, Request, RequestError},
-    stream::Stream,
-};
-use crate::spec::{Multiaddr, PeerId};
-
-/// Requests that may wait for one connection's handler; whoever comes later waits in order for a place.
-const REQUESTS: usize = 256;
 
 /// Gives each connection a [`Handler`], and keeps the table of [`Connections`].
 pub struct Behaviour {
     connections: Arc<Connections>,
     offers: Arc<Offers>,
+    muxers: Arc<Muxers>,
     /// Connections that are agreed on but not yet announced by the swarm.
-    coming: HashMap<ConnectionId, (Arc<Connection>, mpsc::Sender<Request>)>,
+    coming: HashMap<ConnectionId, (Arc<Connection>, Opener)>,
     to_handlers: VecDeque<(PeerId, ConnectionId, ToHandler)>,
     waker: Option<Waker>,
 }
 
 impl Behaviour {
-    pub fn new(connections: Arc<Connections>, offers: Arc<Offers>) -> Self {
-        Self { connections, offers, coming: HashMap::new(), to_handlers: VecDeque::new(), waker: None }
+    pub fn new(connections: Arc<Connections>, offers: Arc<Offers>, muxers: Arc<Muxers>) -> Self {
+        Self { connections, offers, muxers, coming: HashMap::new(), to_handlers: VecDeque::new(), waker: None }
     }
 
     /// Makes every connection look at the offers again.
@@ -83,9 +83,9 @@ impl Behaviour {
 
     fn handler(&mut self, id: ConnectionId, peer: PeerId, point: &ConnectedPoint) -> Handler {
         let connection = Arc::new(Connection::new(id, peer, point));
-        let (requests, incoming) = mpsc::channel(REQUESTS);
-        self.coming.insert(id, (connection.clone(), requests));
-        Handler::new(connection, self.offers.clone(), incoming)
+        let (opener, requests) = Opener::new();
+        self.coming.insert(id, (connection.clone(), opener));
+        Handler::new(connection, self.offers.clone(), self.muxers.clone(), requests)
     }
 }
 
@@ -119,8 +119,8 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm) {
         match event {
             FromSwarm::ConnectionEstablished(established) => {
-                if let Some((connection, requests)) = self.coming.remove(&established.connection_id) {
-                    self.connections.add(connection, requests);
+                if let Some((connection, opener)) = self.coming.remove(&established.connection_id) {
+                    self.connections.add(connection, opener);
                 }
             }
             FromSwarm::ConnectionClosed(closed) => self.connections.remove(&closed.peer_id, closed.connection_id),

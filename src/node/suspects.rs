@@ -9,12 +9,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::swarm::ConnectionId;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
-use super::streams::{Connection, Handshake, Request, RequestError};
+use super::streams::{Connection, Handshake, Opener, RequestError};
 use crate::spec::StreamProtocol;
 
 /// Nobody offers this. To be told so is a sign of life that costs the far end nothing.
@@ -33,19 +30,13 @@ pub struct Suspects {
 
 impl Suspects {
     /// Asks a connection for a sign of life.
-    pub fn ask(&mut self, connection: Arc<Connection>, requests: mpsc::Sender<Request>) {
+    pub fn ask(&mut self, connection: Arc<Connection>, opener: Opener) {
         let deadline = Instant::now() + PATIENCE;
-        let (reply, answer) = oneshot::channel();
-        let request = Request { protocol: NOBODY_OFFERS, handshake: Handshake::Confirmed, deadline, reply };
         let silent = async move {
-            let answered = timeout_at(deadline, async move {
-                // A connection that ends instead of answering is nobody's suspect any more.
-                let _ = requests.send(request).await;
-                answer.await
-            });
-            // The connection's own clock may be the first to say that no answer came.
-            let is_silent = matches!(answered.await, Err(_) | Ok(Ok(Err(RequestError::Failed))));
-            is_silent.then_some(connection)
+            let answered = timeout_at(deadline, opener.open(NOBODY_OFFERS, Handshake::Confirmed, deadline)).await;
+            // The connection's own clock may be the first to say that no answer came. A connection that ends instead of
+            // answering is nobody's suspect any more.
+            matches!(answered, Err(_) | Ok(Err(RequestError::Failed))).then_some(connection)
         };
         self.asked.push(silent.boxed());
     }
@@ -91,15 +82,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_silent_only_if_it_lives_and_says_nothing() {
         let mut suspects = Suspects::default();
-        let (answering, mut asked) = mpsc::channel(1);
-        let (silent, _kept) = mpsc::channel(1);
-        let (ended, gone) = mpsc::channel(1);
+        let (answering, mut asked) = Opener::new();
+        let (silent, _kept) = Opener::new();
+        let (ended, gone) = Opener::new();
         drop(gone);
         suspects.ask(connection(1), answering);
         suspects.ask(connection(2), silent);
         suspects.ask(connection(3), ended);
         let answer = async {
-            let request = asked.recv().await.unwrap();
+            let request = asked.queue.recv().await.unwrap();
             assert!(request.reply.send(Err(RequestError::NotSupported)).is_ok());
         };
         let (found, ()) = tokio::join!(suspects.silent(), answer);

@@ -27,11 +27,11 @@ use tokio::{
 use super::{
     NodeConfig, NodeView, PeerView,
     dialer::{Dialer, NO_ADDRESS},
-    events::{Events, innermost},
+    events::{Ending, Events, innermost},
     limits::Limits,
     listeners::Listeners,
     pulse::{self, Pulses},
-    streams::{self, Connection, Connections, Offers, Route},
+    streams::{self, Connection, Connections, Muxers, Offers, Route},
     suspects::Suspects,
     transport,
 };
@@ -97,13 +97,14 @@ impl SwarmTask {
         commands: mpsc::Receiver<Command>,
         view: watch::Sender<NodeView>,
     ) -> io::Result<Self> {
+        let muxers = Arc::<Muxers>::default();
         let agent = format!("p2ptun/{}", env!("CARGO_PKG_VERSION"));
         let identify = identify::Config::new("ipfs/0.1.0".to_owned(), keypair.public())
             .with_agent_version(agent)
             .with_cache_size(0);
         let behaviour = Behaviour {
             limits: Limits::new(offers.clone()),
-            streams: streams::Behaviour::new(connections.clone(), offers.clone()),
+            streams: streams::Behaviour::new(connections.clone(), offers.clone(), muxers.clone()),
             identify: super::identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(pulse::INTERVAL).with_timeout(pulse::TIMEOUT)),
         };
@@ -111,7 +112,8 @@ impl SwarmTask {
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
             .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let swarm = Swarm::new(transport::new(keypair, &offers)?, behaviour, keypair.public().to_peer_id(), config);
+        let swarm =
+            Swarm::new(transport::new(keypair, &offers, &muxers)?, behaviour, keypair.public().to_peer_id(), config);
         Ok(Self {
             swarm,
             commands,
@@ -198,8 +200,8 @@ impl SwarmTask {
     }
 
     fn clients_wait(&mut self) {
-        for (connection, requests) in self.connections.take_unsure() {
-            self.suspects.ask(connection, requests);
+        for (connection, opener) in self.connections.take_unsure() {
+            self.suspects.ask(connection, opener);
         }
         let peers = self.connections.waited_for();
         for peer in &peers {
@@ -260,7 +262,8 @@ impl SwarmTask {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
                 self.log_connected(peer_id, connection_id, num_established.get());
                 self.dialer.connected(peer_id, connection_id, Instant::now());
-                self.pulses.begin(connection_id, Instant::now());
+                let route = self.connections.find(connection_id).map(|connection| connection.route);
+                self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
                 if let Some(old) = self.suspects.replaced_by(&connection_id) {
                     tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
                     self.connections.replace(&peer_id, old);
@@ -269,17 +272,16 @@ impl SwarmTask {
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
-                let cause = cause.map(|cause| innermost(&cause));
-                let error = cause.as_deref();
-                tracing::debug!(peer = %peer_id, connections = num_established, error, "connection closed");
+                let ending = Ending::of(cause.as_ref());
+                ending.tell(peer_id, num_established);
                 if num_established == 0 && self.closing.is_none() && self.offers.is_known(&peer_id) {
-                    self.events.went(peer_id, error, Instant::now());
+                    self.events.went(peer_id, &ending, Instant::now());
                 }
                 self.pulses.end(&connection_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
                     let now = Instant::now();
-                    self.dialer.disconnected(peer_id, cause.as_deref(), now);
+                    self.dialer.disconnected(peer_id, &ending.to_string(), now);
                     self.dialer.waited_for(self.connections.waited_for(), now);
                 }
             }
@@ -335,7 +337,7 @@ impl SwarmTask {
         match result {
             Ok(round_trip) => self.pulses.answered(connection, round_trip, Instant::now()),
             Err(ping::Failure::Unsupported) => self.pulses.end(&connection),
-            // Silence ends a connection; a failed ping is part of it.
+            // Silence ends a connection; a failed ping may be part of it.
             Err(error) => tracing::debug!(%peer, %error, "ping failed"),
         }
     }

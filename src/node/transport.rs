@@ -16,7 +16,13 @@ use libp2p::{
 };
 use multistream_select::{dialer_select_proto, listener_select_proto};
 
-use super::{asking::Asking, dns::Resolving, muxer::Muxer, streams::Offers, tls};
+use super::{
+    asking::Asking,
+    dns::Resolving,
+    muxer::Muxer,
+    streams::{Muxers, Offers},
+    tls,
+};
 use crate::{
     spec::PeerId,
     yamux::{self, Budget, Role},
@@ -46,17 +52,22 @@ const WINDOWS_OF_A_CONNECTION: usize = 128 << 20;
 /// Bytes read at once of a connection under Noise: its largest message.
 const NOISE_READ: usize = 64 << 10;
 
-/// The node's transport. What peers ask for is made known to `offers`.
+/// The node's transport. What peers ask for is made known to `offers`, and our own muxers to
+/// `muxers`.
 ///
 /// # Errors
 ///
 /// Where the key cannot be used for TLS or Noise.
-pub fn new(keypair: &Keypair, offers: &Arc<Offers>) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+pub fn new(
+    keypair: &Keypair,
+    offers: &Arc<Offers>,
+    muxers: &Arc<Muxers>,
+) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let security = Security::new(keypair)?;
     let budget = Budget::new(WINDOWS);
-    let asked = offers.clone();
+    let (asked, introduced) = (offers.clone(), muxers.clone());
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .and_then(move |socket, point| set_up(socket, point, security, asked, budget).boxed());
+        .and_then(move |socket, point| set_up(socket, point, security, asked, introduced, budget).boxed());
     let tcp = TransportTimeout::new(tcp, SET_UP_TIMEOUT).map(listening_to(offers.clone()));
 
     let mut config = quic::Config::new(keypair);
@@ -78,6 +89,7 @@ async fn set_up<C>(
     point: ConnectedPoint,
     security: Security,
     offers: Arc<Offers>,
+    muxers: Arc<Muxers>,
     budget: Arc<Budget>,
 ) -> io::Result<(PeerId, Muxer)>
 where
@@ -105,7 +117,7 @@ where
     };
     let budget = budget.part(WINDOWS_OF_A_CONNECTION);
     let config = yamux::Config { max_inbound_streams: Box::new(max_inbound_streams), budget };
-    Ok((peer, Muxer::begin(io, role, config).await?))
+    Ok((peer, Muxer::begin(io, role, config, muxers).await?))
 }
 
 /// Wraps a new connection, so that it is known what its peer asks for.
@@ -216,7 +228,7 @@ mod tests {
     use super::*;
 
     fn swarm(keypair: &Keypair) -> Swarm<dummy::Behaviour> {
-        let transport = new(keypair, &Arc::default()).unwrap();
+        let transport = new(keypair, &Arc::default(), &Arc::default()).unwrap();
         Swarm::new(transport, dummy::Behaviour, keypair.public().to_peer_id(), Config::with_tokio_executor())
     }
 

@@ -147,9 +147,10 @@ impl State {
         }
     }
 
-    /// Whether more has come for a stream without a user than a far end would send that knew it.
+    /// Whether more has come for a stream without a user than a far end would send that knew it. What was written goes
+    /// out first.
     pub fn comes_too_late(&self) -> bool {
-        self.late > LATE_ANSWER
+        self.late > LATE_ANSWER && !matches!(self.outflow, Outflow::Ending | Outflow::Resetting)
     }
 
     /// How much may be written now; `None` is nothing yet.

@@ -2,8 +2,10 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
+
+use tokio_util::sync::PollSemaphore;
 
 use super::{
     Error,
@@ -12,18 +14,21 @@ use super::{
     stream::Stream,
 };
 
-/// Streams of our own that the far end may not have acknowledged yet. Go's implementation turns away what goes beyond,
-/// and that of rust-libp2p expects to be spared it.
-const MAX_UNACKNOWLEDGED: usize = 256;
-
 /// Opens and accepts streams. Dropping it ends the connection and breaks its streams.
 pub struct Connection {
     hub: Arc<Hub>,
+    opening: PollSemaphore,
 }
 
 impl Connection {
     pub(super) fn new(hub: Arc<Hub>) -> Self {
-        Self { hub }
+        let opening = PollSemaphore::new(hub.unacknowledged.clone());
+        Self { hub, opening }
+    }
+
+    /// What opens streams in other places.
+    pub fn opener(&self) -> Opener {
+        Opener { hub: self.hub.clone() }
     }
 
     /// The next stream that the far end opens.
@@ -52,16 +57,13 @@ impl Connection {
     ///
     /// When the connection has ended.
     pub fn poll_outbound(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, Error>> {
-        let mut front = self.hub.front();
-        if let Some(error) = &front.ended {
-            return Poll::Ready(Err(error.clone()));
+        match ready!(self.opening.poll_acquire(cx)) {
+            Some(permit) => {
+                permit.forget();
+                Poll::Ready(Ok(Stream::new(Cell::outbound(self.hub.clone()))))
+            }
+            None => Poll::Ready(Err(self.hub.front().ended())),
         }
-        if front.unacknowledged >= MAX_UNACKNOWLEDGED {
-            front.opener = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        front.unacknowledged += 1;
-        Poll::Ready(Ok(Stream::new(Cell::outbound(self.hub.clone()))))
     }
 
     /// Ready when the connection has ended, with the reason.
@@ -70,7 +72,7 @@ impl Connection {
     }
 
     /// Sends what has been written, says goodbye and ends the connection. Streams that have not been closed are broken.
-    /// Takes as long as the far end takes to take it.
+    /// Takes as long as the far end takes to take it, and to leave too.
     ///
     /// # Errors
     ///
@@ -92,5 +94,26 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.hub.wish(Wish::Drop);
+    }
+}
+
+/// Opens streams of a connection. Does not keep it alive.
+#[derive(Clone)]
+pub struct Opener {
+    hub: Arc<Hub>,
+}
+
+impl Opener {
+    /// A stream of our own, as from [`Connection::poll_outbound`]. Whoever waits is served in order. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended.
+    pub async fn open(&self) -> Result<Stream, Error> {
+        match self.hub.unacknowledged.acquire().await {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err(self.hub.front().ended()),
+        }
+        Ok(Stream::new(Cell::outbound(self.hub.clone())))
     }
 }

@@ -16,6 +16,7 @@ use super::{
     engine::{Engine, Pack},
     frame::Reason,
     hub::{Hub, Wish},
+    keepalive::Keepalive,
 };
 
 /// Bytes that are sent, or received, before the other direction has its turn, and before the tasks that wait for what
@@ -28,10 +29,13 @@ pub struct Driver<C> {
     io: C,
     hub: Arc<Hub>,
     engine: Engine,
+    keepalive: Keepalive,
     pack: Pack,
     /// How much of `pack` has been sent.
     sent: usize,
     unflushed: bool,
+    /// Why nothing can be sent any more.
+    lost: Option<Error>,
     closing: Closing,
 }
 
@@ -42,12 +46,16 @@ enum Closing {
     /// What has been written is being sent.
     Sending,
     SayingGoodbye,
+    /// All has been said. The far end leaves when it has heard it.
+    Leaving,
 }
 
 impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
     pub(super) fn new(io: C, hub: Arc<Hub>, role: Role, config: Config) -> Self {
-        let engine = Engine::new(hub.clone(), role, config, Instant::now());
-        Self { io, hub, engine, pack: Pack::default(), sent: 0, unflushed: false, closing: Closing::No }
+        let now = Instant::now();
+        let engine = Engine::new(hub.clone(), role, config, now);
+        let (keepalive, pack) = (Keepalive::new(now), Pack::default());
+        Self { io, hub, engine, keepalive, pack, sent: 0, unflushed: false, lost: None, closing: Closing::No }
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
@@ -60,14 +68,30 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             }
             Wish::Close | Wish::Stay => {}
         }
-        let mut sent = self.poll_send(cx)?;
+        if let Some(error) = self.lost.take() {
+            return self.poll_rest(error, cx);
+        }
+        if self.closing == Closing::Leaving {
+            return self.poll_leave(cx).map(Err);
+        }
+        let mut sent = match self.poll_send(cx) {
+            Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
+            sent => sent?,
+        };
         if sent.is_ready() && self.closing != Closing::No && self.has_sent_all() {
             return self.poll_goodbye(cx).map(Err);
         }
         let received = self.poll_receive(cx)?;
+        // After what has come: this process may have been the one that slept.
+        while self.keepalive.poll_ask(cx)?.is_ready() {
+            self.engine.ask_for_answer(Instant::now());
+        }
         if sent.is_ready() && !self.has_sent_all() {
             // Most often an answer to what was received.
-            sent = self.poll_send(cx)?;
+            sent = match self.poll_send(cx) {
+                Poll::Ready(Err(error)) => return self.poll_rest(error, cx),
+                sent => sent?,
+            };
         }
         if received.is_ready() || sent.is_ready() && !self.has_sent_all() {
             // Others first.
@@ -133,13 +157,25 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
                     false => Error::ClosedByPeer,
                 }));
             }
-            let n = input.len();
-            self.engine.receive(input, Instant::now())?;
+            let (n, now) = (input.len(), Instant::now());
+            self.engine.receive(input, now)?;
+            self.keepalive.heard(now);
             Pin::new(&mut self.io).consume(n);
             received += n;
         }
         self.engine.hand_over()?;
         Poll::Ready(Ok(()))
+    }
+
+    /// Receives what has arrived although nothing can be sent any more, and ends.
+    fn poll_rest(&mut self, error: Error, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
+        if let Poll::Ready(Ok(())) = self.poll_receive(cx) {
+            self.lost = Some(error);
+            // Others first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(error))
     }
 
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -151,7 +187,25 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         if let Err(error) = sent {
             return Poll::Ready(error);
         }
-        Pin::new(&mut self.io).poll_close(cx).map(|closed| closed.map_or_else(Error::from, |()| Error::Closed))
+        if let Err(error) = ready!(Pin::new(&mut self.io).poll_close(cx)) {
+            return Poll::Ready(error.into());
+        }
+        self.closing = Closing::Leaving;
+        self.poll_leave(cx)
+    }
+
+    /// Ready when the far end has left too. A socket that is let go of while its far end still says anything throws away
+    /// what is on its way there.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        match self.poll_receive(cx) {
+            Poll::Ready(Ok(())) => {
+                // Others first.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Error::Closed),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -81,6 +81,11 @@ impl Engine {
         self.replies.push_back(Header::go_away(reason));
     }
 
+    /// Has the far end answer, unless it has been asked to just now.
+    pub fn ask_for_answer(&mut self, now: Instant) {
+        self.replies.extend(self.round_trip.ping(now));
+    }
+
     /// Breaks all streams.
     pub fn end(&mut self) {
         for (_, cell) in self.cells.drain() {
@@ -120,6 +125,9 @@ impl Engine {
     fn forget(&mut self, id: u32) {
         let Some(cell) = self.cells.remove(&id) else { return };
         self.inbound -= usize::from(self.is_inbound(id));
+        if let Some(body) = self.body.as_mut().filter(|body| body.id == id) {
+            body.cell = None;
+        }
         let unacknowledged = std::mem::take(&mut cell.lock().unacknowledged);
         if unacknowledged {
             self.hub.acknowledged();

@@ -7,13 +7,20 @@ use std::{
 };
 
 use futures::task::AtomicWaker;
+use tokio::sync::Semaphore;
 
 use super::{Error, budget::Budget, cell::Cell, queue::Backlog, stream::Stream};
+
+/// Streams of our own that the far end may not have acknowledged yet. Go's implementation turns away what goes beyond,
+/// and that of rust-libp2p expects to be spared it.
+const MAX_UNACKNOWLEDGED: usize = 256;
 
 pub struct Hub {
     /// How far all windows together may grow.
     pub budget: Arc<Budget>,
     pub backlog: Arc<Backlog>,
+    /// A permit for each stream of our own that the far end need not have acknowledged. Closed with the connection.
+    pub unacknowledged: Arc<Semaphore>,
     driver: AtomicWaker,
     ready: Mutex<Ready>,
     front: Mutex<Front>,
@@ -31,10 +38,7 @@ struct Ready {
 pub struct Front {
     /// Streams of the far end that nobody has accepted yet.
     pub inbound: VecDeque<Stream>,
-    /// Streams of our own that the far end has not acknowledged.
-    pub unacknowledged: usize,
     pub acceptor: Option<Waker>,
-    pub opener: Option<Waker>,
     pub watcher: Option<Waker>,
     pub wish: Wish,
     pub ended: Option<Error>,
@@ -54,7 +58,8 @@ pub enum Wish {
 impl Hub {
     pub fn new(budget: Arc<Budget>) -> Arc<Self> {
         let (driver, ready, front) = (AtomicWaker::new(), Mutex::default(), Mutex::default());
-        Arc::new(Self { budget, backlog: Arc::default(), driver, ready, front })
+        let unacknowledged = Arc::new(Semaphore::new(MAX_UNACKNOWLEDGED));
+        Arc::new(Self { budget, backlog: Arc::default(), unacknowledged, driver, ready, front })
     }
 
     /// Hands a stream to the driver. Returns whether there still is one.
@@ -91,13 +96,14 @@ impl Hub {
         acceptor.into_iter().for_each(Waker::wake);
     }
 
+    /// How many streams of the far end nobody has accepted yet.
+    pub fn offered(&self) -> usize {
+        self.front().inbound.len()
+    }
+
     /// The far end knows one more of our streams, or need not know it any more.
     pub fn acknowledged(&self) {
-        let mut front = self.front();
-        front.unacknowledged -= 1;
-        let opener = front.opener.take();
-        drop(front);
-        opener.into_iter().for_each(Waker::wake);
+        self.unacknowledged.add_permits(1);
     }
 
     pub fn register_driver(&self, cx: &Context<'_>) {
@@ -125,8 +131,9 @@ impl Hub {
         let mut front = self.front();
         front.ended = Some(error);
         let inbound = std::mem::take(&mut front.inbound);
-        let wakers = [front.acceptor.take(), front.opener.take(), front.watcher.take()];
+        let wakers = [front.acceptor.take(), front.watcher.take()];
         drop(front);
+        self.unacknowledged.close();
         drop(inbound);
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
@@ -141,6 +148,11 @@ impl Hub {
 }
 
 impl Front {
+    /// Why the connection has ended.
+    pub fn ended(&self) -> Error {
+        self.ended.clone().unwrap_or(Error::Closed)
+    }
+
     pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         match &self.ended {
             Some(error) => Poll::Ready(error.clone()),

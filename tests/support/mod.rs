@@ -8,6 +8,7 @@ mod control;
 mod node;
 mod outsider;
 pub mod process;
+mod puppet;
 mod services;
 pub mod tool;
 pub mod traffic;
@@ -16,6 +17,7 @@ use std::{env, fmt::Display, str::FromStr, time::Duration};
 
 pub use control::connect;
 pub use node::{Node, peer};
+pub use puppet::{Puppet, PuppetConnection};
 pub use services::{Service, Target, UnixService};
 
 /// How long anything that should happen may take on a busy machine.

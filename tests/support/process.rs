@@ -22,6 +22,15 @@ pub fn resident_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
+/// What the kernel holds in the TCP sockets of a process that has been written and not yet been received, in KiB.
+pub fn unsent_kib(pid: u32) -> u64 {
+    let queue = |line: String| {
+        let queues = line.split_whitespace().nth(4).unwrap().to_owned();
+        u64::from_str_radix(queues.split(':').next().unwrap(), 16).unwrap()
+    };
+    network_sockets(pid).into_iter().map(queue).sum::<u64>() / 1024
+}
+
 /// The TCP and UDP sockets of a process, listening or connected, as the kernel's tables show them.
 pub fn network_sockets(pid: u32) -> Vec<String> {
     let own: BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))

@@ -100,6 +100,21 @@ pub async fn ping(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Res
     if &answer == message { Ok(()) } else { Err(io::Error::other("an echo of something else")) }
 }
 
+/// Writes until somebody says that the connection has been reset, which the kernel calls a broken pipe where the other
+/// side had ended its way before.
+pub async fn reset_of_writes(stream: &mut TcpStream) {
+    let error = soon("a writer is told", async {
+        loop {
+            match stream.write_all(b"does anybody hear this?").await {
+                Ok(()) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => break error,
+            }
+        }
+    });
+    let kind = error.await.kind();
+    assert!(matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{kind:?}");
+}
+
 /// Ends a TCP connection with a reset.
 pub fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();

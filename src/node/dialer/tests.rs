@@ -90,7 +90,7 @@ fn a_kept_peer_is_dialled_again_soon_after_its_connection_has_gone() {
     dialer.connected(peer, id, now);
     assert_eq!(dialer.next_due(), None);
     let now = now + STEADY;
-    dialer.disconnected(peer, None, now);
+    dialer.disconnected(peer, "the connection was closed", now);
     assert!(dialer.next_due().unwrap() - now <= Duration::from_millis(125));
 }
 
@@ -116,7 +116,7 @@ fn connections_that_die_young_are_not_dialled_again_ever_faster() {
         let (_, id) = begin(&mut dialer, now, dials).unwrap();
         dials += 1;
         dialer.connected(peer, id, now);
-        dialer.disconnected(peer, None, now);
+        dialer.disconnected(peer, "the connection was closed", now);
         now = dialer.next_due().unwrap();
     }
     assert!(dials < 40, "{dials} dials in ten minutes");
@@ -138,7 +138,7 @@ fn a_peer_that_is_connected_when_the_file_first_names_it_is_not_dialled() {
     dialer.configure(&BTreeMap::new(), &BTreeSet::new(), now);
     configure(&mut dialer);
     assert_eq!(dialer.next_due(), None);
-    dialer.disconnected(peer, None, now);
+    dialer.disconnected(peer, "the connection was closed", now);
     assert!(dialer.next_due().is_some());
 }
 
@@ -150,7 +150,7 @@ fn what_failed_beside_a_connection_is_no_reason_of_a_later_round() {
     let (_, quic) = begin(&mut dialer, now + QUIC_DELAY, 2).unwrap();
     dialer.connected(peer, tcp, now);
     assert_eq!(dialer.failed(quic, "blocked".into(), |_| false, now), None);
-    dialer.disconnected(peer, None, now);
+    dialer.disconnected(peer, "the connection was closed", now);
     let now = dialer.next_due().unwrap();
     let (_, tcp) = begin(&mut dialer, now, 3).unwrap();
     dialer.failed(tcp, "refused".into(), |_| false, now);
@@ -192,7 +192,7 @@ fn it_is_told_why_a_peer_is_away_and_when_it_is_dialled_next_and_nothing_once_it
     assert_eq!(dialer.away()[&peer], failed, "the last word until this round has ended");
     dialer.connected(peer, id, now);
     assert!(dialer.away().is_empty());
-    dialer.disconnected(peer, Some("timed out"), now);
+    dialer.disconnected(peer, "the connection was lost: timed out", now);
     assert_eq!(reason(&dialer.away()[&peer]).as_deref(), Some("the connection was lost: timed out"));
 }
 

@@ -8,14 +8,11 @@ use std::{
 };
 
 use libp2p::swarm::ConnectionId;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     connection::{Connection, Route},
-    request::Request,
+    request::Opener,
 };
 use crate::spec::{PeerId, RelayUse};
 
@@ -28,13 +25,13 @@ pub struct Connections {
     peers: Mutex<HashMap<PeerId, Entry>>,
     wanted: Notify,
     /// Connections in use that nobody has heard from lately.
-    unsure: Mutex<Vec<(Arc<Connection>, mpsc::Sender<Request>)>>,
+    unsure: Mutex<Vec<(Arc<Connection>, Opener)>>,
 }
 
 #[derive(Default)]
 struct Entry {
     /// Best route first; of one route, the oldest first. Those that another has replaced come last.
-    connections: Vec<(Arc<Connection>, mpsc::Sender<Request>)>,
+    connections: Vec<(Arc<Connection>, Opener)>,
     replaced: Vec<ConnectionId>,
     /// Local clients that wait for a connection.
     waiting: usize,
@@ -58,12 +55,7 @@ impl Entry {
 
 impl Connections {
     /// The connection that a new stream to `peer` takes, leaving out those that were `tried`.
-    pub fn best(
-        &self,
-        peer: &PeerId,
-        relay: RelayUse,
-        tried: &[ConnectionId],
-    ) -> Option<(Arc<Connection>, mpsc::Sender<Request>)> {
+    pub fn best(&self, peer: &PeerId, relay: RelayUse, tried: &[ConnectionId]) -> Option<(Arc<Connection>, Opener)> {
         let peers = self.lock();
         let usable = |connection: &Connection| {
             (connection.route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(&connection.id)
@@ -86,7 +78,7 @@ impl Connections {
     }
 
     /// Takes the connections of which somebody should ask whether they still live.
-    pub fn take_unsure(&self) -> Vec<(Arc<Connection>, mpsc::Sender<Request>)> {
+    pub fn take_unsure(&self) -> Vec<(Arc<Connection>, Opener)> {
         std::mem::take(&mut self.unsure.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -118,10 +110,10 @@ impl Connections {
         waited_for.map(|(peer, _)| *peer).collect()
     }
 
-    pub(super) fn add(&self, connection: Arc<Connection>, requests: mpsc::Sender<Request>) {
+    pub(super) fn add(&self, connection: Arc<Connection>, opener: Opener) {
         let mut peers = self.lock();
         let entry = peers.entry(connection.peer).or_default();
-        entry.connections.push((connection, requests));
+        entry.connections.push((connection, opener));
         entry.rank();
         entry.last_failure = None;
         entry.last_sign = Some(Instant::now());
@@ -242,7 +234,7 @@ mod tests {
             [relayed.as_str(), "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"];
         let mut best = Vec::new();
         for (id, address) in addresses.into_iter().enumerate() {
-            table.add(connection(id, peer, address), mpsc::channel(1).0);
+            table.add(connection(id, peer, address), Opener::new().0);
             best.push(table.best(&peer, RelayUse::Any, &[]).unwrap().0.id);
         }
         assert_eq!(best, [0, 1, 2, 2].map(ConnectionId::new_unchecked));
@@ -255,7 +247,7 @@ mod tests {
         let peer = PeerId::random();
         let [old, new] = [1, 2].map(ConnectionId::new_unchecked);
         for id in [1, 2] {
-            table.add(connection(id, peer, "/ip4/127.0.0.1/tcp/1"), mpsc::channel(1).0);
+            table.add(connection(id, peer, "/ip4/127.0.0.1/tcp/1"), Opener::new().0);
         }
         let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
         assert_eq!(best(), old);
@@ -269,7 +261,7 @@ mod tests {
     fn a_forward_that_wants_no_relay_waits_instead() {
         let table = Connections::default();
         let peer = PeerId::random();
-        table.add(connection(1, peer, "/p2p-circuit"), mpsc::channel(1).0);
+        table.add(connection(1, peer, "/p2p-circuit"), Opener::new().0);
         assert!(table.best(&peer, RelayUse::Never, &[]).is_none());
         assert!(table.best(&peer, RelayUse::Any, &[]).is_some());
     }
@@ -278,7 +270,7 @@ mod tests {
     async fn a_connection_that_was_idle_is_asked_for_a_sign_of_life_when_it_is_used_and_not_at_every_stream() {
         let table = Connections::default();
         let peer = PeerId::random();
-        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), mpsc::channel(1).0);
+        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), Opener::new().0);
         let asked_after = async |pause| {
             tokio::time::advance(pause).await;
             table.in_use(&peer);
@@ -296,7 +288,7 @@ mod tests {
         let peer = PeerId::random();
         let waiting = table.wait(peer);
         assert_eq!(table.waited_for(), [peer]);
-        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), mpsc::channel(1).0);
+        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), Opener::new().0);
         assert!(table.waited_for().is_empty());
         table.remove(&peer, ConnectionId::new_unchecked(1));
         drop(waiting);

@@ -18,13 +18,14 @@ use libp2p::{
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     connection::{Connection, Route},
+    direct::{Direct, Muxers},
     live::Live,
     offers::{Inbound, Offers},
-    request::{Handshake, Request, RequestError},
+    request::{Handshake, Request, RequestError, Requests},
     stream::Stream,
 };
 use crate::{node::identify, spec::StreamProtocol};
@@ -63,13 +64,19 @@ pub struct Handler {
     holds_back: bool,
     keep_alive: bool,
     superseded: bool,
-    requests: mpsc::Receiver<Request>,
+    requests: Requests,
+    muxers: Arc<Muxers>,
     opening: usize,
     live: Arc<Live>,
 }
 
 impl Handler {
-    pub(super) fn new(connection: Arc<Connection>, offers: Arc<Offers>, requests: mpsc::Receiver<Request>) -> Self {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        offers: Arc<Offers>,
+        muxers: Arc<Muxers>,
+        requests: Requests,
+    ) -> Self {
         let mut handler = Self {
             connection,
             offers,
@@ -79,6 +86,7 @@ impl Handler {
             keep_alive: false,
             superseded: false,
             requests,
+            muxers,
             opening: 0,
             live: Arc::default(),
         };
@@ -109,7 +117,7 @@ impl Handler {
         };
         ready!(self.live.poll_below(max_live - self.opening, cx));
         loop {
-            match ready!(self.requests.poll_recv(cx)) {
+            match ready!(self.requests.queue.poll_recv(cx)) {
                 Some(request) if request.reply.is_closed() => {}
                 Some(request) => return Poll::Ready(request),
                 None => return Poll::Pending,
@@ -160,13 +168,23 @@ impl ConnectionHandler for Handler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        self.keep_alive
+        // The swarm counts only the streams that it has opened.
+        self.keep_alive || self.live.is_in_use()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Wanted, Request, Infallible>> {
         if self.holds_back {
             self.holds_back = false;
             self.look_again();
+        }
+        if self.requests.direct.get().is_none()
+            && let Some(muxer) = self.muxers.take()
+        {
+            let _ = self.requests.direct.set(Direct::new(muxer, self.live.clone()));
+        }
+        if !self.keep_alive {
+            // Once the last stream has ended, the connection need not stay.
+            let _ = self.live.poll_below(1, cx);
         }
         let request = ready!(self.poll_request(cx));
         self.opening += 1;

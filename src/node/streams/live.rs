@@ -4,12 +4,16 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::AcqRel},
+        atomic::{
+            AtomicUsize,
+            Ordering::{AcqRel, Acquire},
+        },
     },
     task::{Context, Poll},
 };
 
 use futures::{FutureExt, task::AtomicWaker};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Counts live streams and wakes the connection's handler when one ends; tells the streams when the connection has.
@@ -24,7 +28,19 @@ impl Live {
     /// Counts one stream for as long as the returned value lives.
     pub fn enter(self: &Arc<Self>) -> LiveGuard {
         self.streams.fetch_add(1, AcqRel);
-        LiveGuard { connection_ended: None, live: self.clone() }
+        LiveGuard { connection_ended: None, live: self.clone(), _place: None }
+    }
+
+    /// The same, for one that holds a place among those that were opened here.
+    pub fn enter_place(self: &Arc<Self>, place: OwnedSemaphorePermit) -> LiveGuard {
+        let mut guard = self.enter();
+        guard._place = Some(place);
+        guard
+    }
+
+    /// Whether any stream lives.
+    pub fn is_in_use(&self) -> bool {
+        self.streams.load(Acquire) > 0
     }
 
     /// The connection is no more.
@@ -34,12 +50,12 @@ impl Live {
 
     /// Ready while fewer than `limit` streams live; else wakes the caller when one ends.
     pub fn poll_below(&self, limit: usize, cx: &mut Context<'_>) -> Poll<()> {
-        if self.streams.load(std::sync::atomic::Ordering::Acquire) < limit {
+        if self.streams.load(Acquire) < limit {
             return Poll::Ready(());
         }
         self.handler.register(cx.waker());
         // One may have ended between the look and the registration.
-        match self.streams.load(std::sync::atomic::Ordering::Acquire) < limit {
+        match self.streams.load(Acquire) < limit {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
@@ -51,6 +67,7 @@ pub struct LiveGuard {
     live: Arc<Live>,
     /// Few ever ask.
     connection_ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl LiveGuard {

@@ -1,9 +1,17 @@
 //! What is asked of a connection.
 
-use tokio::{sync::oneshot, time::Instant};
+use std::sync::{Arc, OnceLock};
 
-use super::stream::Stream;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{direct::Direct, stream::Stream};
 use crate::spec::StreamProtocol;
+
+/// Requests that may wait for one connection's handler; whoever comes later waits in order for a place.
+const REQUESTS: usize = 256;
 
 /// A stream that somebody wants opened on this connection.
 pub struct Request {
@@ -18,8 +26,10 @@ pub struct Request {
 pub enum RequestError {
     /// The peer doesn't offer the protocol, or not to us.
     NotSupported,
-    /// The connection could not carry another stream to its negotiation; another connection may.
+    /// The negotiation came to nothing in the time that there was; another connection may do better.
     Failed,
+    /// The connection has ended, or has broken off this stream.
+    Ended,
 }
 
 /// How sure the opener of a stream must be that the peer offers the protocol.
@@ -29,4 +39,46 @@ pub enum Handshake {
     Lazy,
     /// One round trip, and the peer has agreed.
     Confirmed,
+}
+
+/// Opens streams over one connection: directly over our own muxer, or by asking the connection's handler.
+#[derive(Clone)]
+pub struct Opener {
+    requests: mpsc::Sender<Request>,
+    direct: Arc<OnceLock<Direct>>,
+}
+
+/// The handler's side of an [`Opener`].
+pub struct Requests {
+    pub queue: mpsc::Receiver<Request>,
+    /// Set once the handler knows what muxer carries its connection.
+    pub direct: Arc<OnceLock<Direct>>,
+}
+
+impl Opener {
+    pub fn new() -> (Self, Requests) {
+        let (requests, queue) = mpsc::channel(REQUESTS);
+        let direct = Arc::<OnceLock<Direct>>::default();
+        (Self { requests, direct: direct.clone() }, Requests { queue, direct })
+    }
+
+    /// Opens a stream. Whoever waits is served in order.
+    ///
+    /// # Errors
+    ///
+    /// When the peer refuses, or the connection has ended. After `deadline` nobody may wait any more.
+    pub async fn open(
+        &self,
+        protocol: StreamProtocol,
+        handshake: Handshake,
+        deadline: Instant,
+    ) -> Result<Stream, RequestError> {
+        if let Some(direct) = self.direct.get() {
+            return direct.open(&protocol, handshake).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request { protocol, handshake, deadline, reply };
+        self.requests.send(request).await.map_err(|_| RequestError::Ended)?;
+        answer.await.unwrap_or(Err(RequestError::Ended))
+    }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     live::LiveGuard,
     loopback::{self, Loopback},
+    named::{NameError, Named},
 };
 
 /// An open stream to a peer, or to this very node.
@@ -23,8 +24,15 @@ use super::{
 pub struct Stream(Io);
 
 enum Io {
+    /// Over our own muxer, opened without the swarm.
+    Direct(Direct),
     Remote(Remote),
     Own(Loopback),
+}
+
+struct Direct {
+    stream: Named,
+    live: LiveGuard,
 }
 
 struct Remote {
@@ -37,6 +45,10 @@ impl Stream {
         Self(Io::Remote(Remote { substream, live }))
     }
 
+    pub(super) fn direct(stream: Named, live: LiveGuard) -> Self {
+        Self(Io::Direct(Direct { stream, live }))
+    }
+
     /// The two ends of a stream from this node to itself.
     pub fn pair() -> (Self, Self) {
         let (near, far) = loopback::pair();
@@ -46,6 +58,7 @@ impl Stream {
     /// Ready when the connection has ended beneath the stream; for whoever waits for something else than a read.
     pub fn poll_connection_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
+            Io::Direct(direct) => direct.live.poll_connection_ended(cx),
             Io::Remote(remote) => remote.live.poll_connection_ended(cx),
             // Only a process ends all at once.
             Io::Own(_) => Poll::Pending,
@@ -54,8 +67,9 @@ impl Stream {
 
     /// Whether `error`, from reading a stream, says that the peer does not offer the protocol to us.
     pub fn is_refusal(error: &io::Error) -> bool {
-        let negotiation = error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>());
-        matches!(negotiation, Some(NegotiationError::Failed))
+        error.get_ref().is_some_and(|inner| {
+            inner.is::<NameError>() || matches!(inner.downcast_ref(), Some(NegotiationError::Failed))
+        })
     }
 }
 
@@ -63,6 +77,10 @@ impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Io::Own(loopback) => Pin::new(loopback).poll_read(cx, buf),
+            Io::Direct(direct) => {
+                let read = ready!(Pin::new(&mut direct.stream).poll_read(cx, buf.initialize_unfilled()));
+                Poll::Ready(read.map(|n| buf.advance(n)))
+            }
             Io::Remote(remote) => {
                 let read = ready!(Pin::new(&mut remote.substream).poll_read(cx, buf.initialize_unfilled()));
                 Poll::Ready(read.map(|n| buf.advance(n)))
@@ -74,6 +92,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
+            Io::Direct(direct) => Pin::new(&mut direct.stream).poll_write(cx, bytes),
             Io::Remote(remote) => Pin::new(&mut remote.substream).poll_write(cx, bytes),
             Io::Own(loopback) => Pin::new(loopback).poll_write(cx, bytes),
         }
@@ -81,6 +100,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
+            Io::Direct(direct) => Pin::new(&mut direct.stream).poll_flush(cx),
             Io::Remote(remote) => Pin::new(&mut remote.substream).poll_flush(cx),
             Io::Own(loopback) => Pin::new(loopback).poll_flush(cx),
         }
@@ -88,6 +108,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
+            Io::Direct(direct) => Pin::new(&mut direct.stream).poll_close(cx),
             Io::Remote(remote) => Pin::new(&mut remote.substream).poll_close(cx),
             Io::Own(loopback) => Pin::new(loopback).poll_shutdown(cx),
         }

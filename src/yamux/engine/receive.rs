@@ -10,9 +10,9 @@ use crate::yamux::{
 
 /// The payload that is being received.
 pub struct Body {
-    id: u32,
+    pub id: u32,
     /// `None` where nobody wants it.
-    cell: Option<Arc<Cell>>,
+    pub cell: Option<Arc<Cell>>,
     chunk: Option<Chunk>,
     ends_stream: bool,
 }
@@ -78,12 +78,12 @@ impl Engine {
             } else if payload && state.inflow == Inflow::Open {
                 state.window.receive(length).map_err(|_| Violation::Window(id))?;
                 wanted = Some(cell.clone());
-            } else if payload {
+            } else if payload && state.inflow == Inflow::Ended {
                 // It had said all. The rest of its streams may be in better order.
-                self.replies.push_back(Header::reset(id));
+                self.reply(Header::reset(id))?;
                 state.break_off();
                 breaks = true;
-            } else {
+            } else if !payload {
                 if kind == Kind::WindowUpdate {
                     state.credit = state.credit.checked_add(length).ok_or(Violation::Credit(id))?;
                     state.wake_writer();
@@ -144,7 +144,9 @@ impl Engine {
         if self.cells.contains_key(&id) {
             return Err(Violation::ReusedId(id).into());
         }
-        if self.closing || self.inbound >= (self.max_inbound)() {
+        // Those that have been reset and that nobody has accepted yet are held as well.
+        let held = self.inbound.max(self.hub.offered());
+        if self.closing || held >= (self.max_inbound)() {
             self.reply(Header::reset(id))?;
             return Ok(None);
         }

@@ -135,6 +135,24 @@ async fn closing_sends_what_was_written_to_its_end_and_breaks_the_rest() {
 }
 
 #[tokio::test]
+async fn closing_sends_what_was_written_though_the_far_end_goes_on_talking() {
+    let mut pair = pair();
+    let (mut near, mut far) = pair.stream().await;
+    let sent = pattern(200_000);
+    near.write_all(&sent).await.unwrap();
+    near.close().await.unwrap();
+    far.write_all(&sent).await.unwrap();
+    let closing = async { poll_fn(|cx| pair.dialer.poll_close(cx)).await.unwrap() };
+    let reading = async {
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        read
+    };
+    let ((), read) = tokio::join!(closing, reading);
+    assert!(read == sent);
+}
+
+#[tokio::test]
 async fn a_stream_that_nobody_wrote_on_is_never_heard_of() {
     let mut pair = pair();
     for _ in 0..1_000 {
@@ -144,4 +162,20 @@ async fn a_stream_that_nobody_wrote_on_is_never_heard_of() {
     near.close().await.unwrap();
     assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
     assert!(futures::poll!(poll_fn(|cx| pair.listener.poll_inbound(cx))).is_pending());
+}
+
+#[tokio::test]
+async fn what_was_closed_arrives_though_the_far_end_goes_on_talking() {
+    let mut pair = pair();
+    let (mut near, mut far) = pair.stream().await;
+    let sent = pattern(200_000);
+    near.write_all(&sent).await.unwrap();
+    near.close().await.unwrap();
+    drop(near);
+    // More than a late answer, before all of that has gone out.
+    far.write_all(&[0; 1_000]).await.unwrap();
+    let mut read = Vec::new();
+    far.read_to_end(&mut read).await.unwrap();
+    assert!(read == sent);
+    while far.write_all(&[0; 1_000]).await.is_ok() {}
 }

@@ -139,6 +139,114 @@ async fn a_connection_that_breaks_within_a_frame_was_lost() {
     assert!(matches!(error, Error::Lost(_)), "{error}");
 }
 
+#[tokio::test]
+async fn what_had_come_before_the_connection_was_lost_can_be_read() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config());
+    let mut driver = JoinSet::from_iter([driver]);
+    other.write_all(&frame(1, SYN, 1, 0)).await.unwrap();
+    let mut stream = accept(&mut connection).await;
+    // It can't be written to after that, and the welcome is still to be written.
+    other.write_all(&[frame(0, 4, 1, 3), b"abc".to_vec()].concat()).await.unwrap();
+    drop(other);
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"abc");
+    let error = driver.join_next().await.unwrap().unwrap();
+    assert!(matches!(error, Error::Lost(_)), "{error}");
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_before_anybody_accepts_them_count_until_somebody_has() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config_with(|| 2, 0));
+    let _driver = JoinSet::from_iter([driver]);
+    for stream in (1..200).step_by(2) {
+        other.write_all(&[frame(1, SYN, stream, 0), frame(1, 8, stream, 0)].concat()).await.unwrap();
+    }
+    // It answers in order: by then, it has heard all that.
+    let ping = frame(2, SYN, 0, 7);
+    other.write_all(&ping).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(&frame(2, 2, 0, 7)) {
+        let mut header = [0; 12];
+        other.read_exact(&mut header).await.unwrap();
+        answer.extend(header);
+    }
+    for _ in 0..2 {
+        accept(&mut connection).await;
+    }
+    assert!(futures::poll!(poll_fn(|cx| connection.poll_inbound(cx))).is_pending());
+    assert!(answer.windows(12).any(|window| window == frame(1, 8, 199, 0)), "the others are refused");
+}
+
+#[tokio::test]
+async fn who_writes_on_and_on_to_one_that_has_gone_is_told_once() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config());
+    let _driver = JoinSet::from_iter([driver]);
+    other.write_all(&frame(1, SYN, 1, 0)).await.unwrap();
+    let mut stream = accept(&mut connection).await;
+    stream.close().await.unwrap();
+    drop(stream);
+    other.write_all(&frame(0, 0, 1, 20_000)).await.unwrap();
+    for _ in 0..20 {
+        other.write_all(&[0; 1_000]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    other.write_all(&frame(2, SYN, 0, 7)).await.unwrap();
+    let mut resets = 0;
+    loop {
+        let mut header = [0; 12];
+        other.read_exact(&mut header).await.unwrap();
+        resets += usize::from(header[..] == frame(1, 8, 1, 0));
+        if header[..] == frame(2, 2, 0, 7) {
+            break;
+        }
+    }
+    assert_eq!(resets, 1);
+}
+
+#[tokio::test]
+async fn who_causes_answers_and_hears_none_is_left() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Listener, config());
+    let mut driver = JoinSet::from_iter([driver]);
+    // It goes on after its end.
+    let said = [frame(1, SYN | 4, 1, 0), frame(0, 0, 1, 1), vec![7]].concat();
+    let speaking = async move {
+        for _ in 0..20_000 {
+            if other.write_all(&said).await.is_err() {
+                break;
+            }
+        }
+    };
+    let accepting = async { while poll_fn(|cx| connection.poll_inbound(cx)).await.is_ok() {} };
+    tokio::join!(speaking, accepting);
+    let error = driver.join_next().await.unwrap().unwrap();
+    assert!(matches!(error, Error::Protocol(Violation::Unheard)), "{error}");
+}
+
+#[tokio::test]
+async fn who_closes_a_connection_stays_until_the_far_end_has_heard_all_and_left() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Dialer, config());
+    let _driver = JoinSet::from_iter([driver]);
+    let closing = async { poll_fn(|cx| connection.poll_close(cx)).await };
+    let leaving = async {
+        let mut heard = Vec::new();
+        other.read_to_end(&mut heard).await.unwrap();
+        assert!(heard.ends_with(&frame(3, 0, 0, 0)), "{heard:?}");
+        // On a socket that nobody holds any more, this would break what is still on its way here.
+        for _ in 0..1_000 {
+            other.write_all(&frame(2, SYN, 0, 7)).await.unwrap();
+        }
+        drop(other);
+    };
+    let (closed, ()) = tokio::join!(closing, leaving);
+    closed.unwrap();
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);

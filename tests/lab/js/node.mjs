@@ -265,8 +265,7 @@ const node = await createLibp2p({
   streamMuxers: [yamux({ maxInboundStreams: STREAMS, maxOutboundStreams: STREAMS, maxEarlyStreams: STREAMS })],
   // It would take itself, busy with a burst, for a dead peer.
   connectionMonitor: { enabled: false },
-  // By default a stream that is asked pings is aborted ten seconds after it began, so that every second ping fails.
-  services: { identify: identify(), ping: ping({ timeout: 10 * PATIENCE }) },
+  services: { identify: identify(), ping: ping() },
   // By default ten seconds, in which a busy machine may not get round to every stream of a burst.
   connectionManager: {
     inboundStreamProtocolNegotiationTimeout: PATIENCE,
