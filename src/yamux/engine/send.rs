@@ -84,7 +84,11 @@ impl Engine {
                 return Ok(());
             }
             (None, _) => {
-                let id = self.next_id.ok_or(Error::OutOfIds)?;
+                let Some(id) = self.next_id else {
+                    // It stands in no table, so nobody else would tell its user.
+                    state.break_off();
+                    return Err(Error::OutOfIds);
+                };
                 self.next_id = id.checked_add(2);
                 state.id = Some(id);
                 self.cells.insert(id, cell.clone());
@@ -141,5 +145,25 @@ impl Engine {
             self.bid_farewell(id)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yamux::Budget;
+
+    #[test]
+    fn the_stream_for_which_no_id_is_left_is_broken_and_not_forgotten() {
+        let (budget, now) = (Budget::new(0), Instant::now());
+        let hub = Hub::new(budget.clone());
+        let config = Config { max_inbound_streams: Box::new(|| 0), budget };
+        let mut engine = Engine::new(hub.clone(), Role::Dialer, config, now);
+        engine.next_id = None;
+        let cell = Cell::outbound(hub);
+        cell.schedule(&mut cell.lock());
+        let packed = engine.pack(&mut Pack::default(), now);
+        assert!(matches!(packed, Err(Error::OutOfIds)), "{packed:?}");
+        assert_eq!(cell.lock().inflow, Inflow::Broken);
     }
 }
