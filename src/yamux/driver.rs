@@ -20,8 +20,8 @@ use super::{
 };
 
 /// Bytes that are sent, or received, before the other direction has its turn, and before the tasks that wait for what
-/// was received have theirs: what lies in the caches is copied fastest.
-const AT_ONCE: usize = 256 * 1024;
+/// was received have theirs: what lies in the caches is copied fastest, and the far end has something to do meanwhile.
+const AT_ONCE: usize = 64 * 1024;
 
 /// A future that keeps a connection going until it ends, and returns why. Dropping it breaks all streams.
 #[must_use = "a connection stands still unless its driver is polled"]

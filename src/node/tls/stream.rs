@@ -12,7 +12,7 @@ use futures::{AsyncBufRead, AsyncRead, AsyncWrite, future::poll_fn};
 use rustls::{Connection, pki_types::CertificateDer};
 
 /// Bytes asked of the socket at once: some records. rustls by itself asks for 4 KiB.
-const READ: usize = 64 << 10;
+const READ: usize = 128 << 10;
 
 /// Bytes that may wait for more of them, so that the socket is written to seldom.
 const WRITE: usize = 128 << 10;
