@@ -34,10 +34,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+#[cfg(test)]
+pub use self::streams::LENT;
 pub use self::{
     dialer::{Away, Failure},
     listeners::has_ipv6,
-    streams::{Connection, Handshake, Inbound, Offering, Refused, Route, Stream, Taken},
+    streams::{Connection, CopyError, Handshake, Inbound, Offering, Refused, Route, Stream, Taken},
 };
 use self::{
     streams::{Connections, Offers, RequestError, Waiting},

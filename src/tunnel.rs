@@ -1,6 +1,5 @@
 //! Tunnels: one task each, and one for each of its streams. They know no configuration file; they are told what to do.
 
-mod buffer;
 pub mod endpoint;
 pub mod events;
 mod failover;

@@ -44,7 +44,7 @@ pub use self::{
     budget::Budget,
     connection::{Connection, Opener},
     driver::Driver,
-    stream::Stream,
+    stream::{CopyError, Stream},
 };
 
 /// What this protocol is called in libp2p's negotiation.

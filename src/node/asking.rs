@@ -17,14 +17,15 @@ use libp2p::core::{
     muxing::{StreamMuxer, StreamMuxerEvent},
 };
 
-use super::streams::{Offers, remote_address};
+use super::streams::{
+    Offers,
+    multistream::{Name, first_name},
+    remote_address,
+};
 use crate::spec::{Multiaddr, PeerId, StreamProtocol};
 
 /// How many bytes may come before the name, and the name itself: longer ones are of no tunnel that anybody would declare.
 const MAX_LISTENED: usize = 1024;
-
-/// The first line of multistream-select.
-const HEADER: &[u8] = b"/multistream/1.0.0\n";
 
 /// Who asks, and who wants to know.
 struct Asker {
@@ -106,34 +107,6 @@ impl Heard {
     }
 }
 
-#[derive(Debug, PartialEq)]
-enum Name<'a> {
-    Is(&'a str),
-    Unfinished,
-    /// This is not multistream-select.
-    None,
-}
-
-/// The first protocol that is named by what a dialer says first: lines behind their lengths, as multistream-select
-/// 1.0.0 writes them.
-fn first_name(mut said: &[u8]) -> Name<'_> {
-    loop {
-        let (length, rest) = match *said {
-            [low, ref rest @ ..] if low < 0x80 => (usize::from(low), rest),
-            [low, high, ref rest @ ..] if high < 0x80 => (usize::from(low & 0x7f) | usize::from(high) << 7, rest),
-            [] | [_] => return Name::Unfinished,
-            _ => return Name::None,
-        };
-        let Some((line, rest)) = rest.split_at_checked(length) else { return Name::Unfinished };
-        if line == HEADER {
-            said = rest;
-            continue;
-        }
-        let name = line.strip_suffix(b"\n").and_then(|name| str::from_utf8(name).ok());
-        return name.filter(|name| name.starts_with('/')).map_or(Name::None, Name::Is);
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for AskingStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
@@ -186,27 +159,6 @@ mod tests {
     use crate::{node::Taken, spec::Allow};
 
     const ASKS: &[u8] = b"\x13/multistream/1.0.0\n\x07/x/ssh\nSSH-2.0-OpenSSH";
-
-    #[test]
-    fn the_first_name_is_found_wherever_the_bytes_are_cut() {
-        let end = 1 + 19 + 1 + 7;
-        for cut in 0..end {
-            assert_eq!(first_name(&ASKS[..cut]), Name::Unfinished, "{cut}");
-        }
-        for cut in end..=ASKS.len() {
-            assert_eq!(first_name(&ASKS[..cut]), Name::Is("/x/ssh"), "{cut}");
-        }
-        let long = format!("/x/{}\n", "y".repeat(200));
-        let framed = [&[0x80 | (long.len() & 0x7f) as u8, (long.len() >> 7) as u8], long.as_bytes()].concat();
-        assert_eq!(first_name(&framed), Name::Is(long.trim_end()));
-    }
-
-    #[test]
-    fn what_is_not_multistream_select_names_nothing() {
-        for other in [&b"\x03ls\n"[..], b"\x00", b"\x02x\n", b"\x03/\xff\n", b"\xff\xff\xff", b"\x03/xy"] {
-            assert_eq!(first_name(other), Name::None, "{other:?}");
-        }
-    }
 
     #[tokio::test]
     async fn the_tunnel_hears_who_asks_and_the_bytes_pass_unchanged() {

@@ -2,14 +2,18 @@
 //! when it is told to be.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
+use futures::{
+    AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, StreamExt, future::BoxFuture,
+    stream::FuturesUnordered,
+};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use multistream_select::listener_select_proto;
 use tokio::{
@@ -17,7 +21,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::streams::{Introduced, Muxers};
+use super::streams::{Introduced, Muxers, multistream::agreement};
 use crate::yamux::{self, Role};
 
 /// How long what has been written may take to leave and be heard, once the connection is to end. Towards a peer that takes
@@ -25,9 +29,8 @@ use crate::yamux::{self, Role};
 /// hang.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a dialer says to agree on [`yamux::PROTOCOL`], and what it hears where that is agreed: multistream-select's lines
-/// behind their lengths.
-const NEGOTIATION: &[u8] = b"\x13/multistream/1.0.0\n\x0d/yamux/1.0.0\n";
+/// What a dialer says to agree on [`yamux::PROTOCOL`], and what it hears where that is agreed.
+static NEGOTIATION: LazyLock<Vec<u8>> = LazyLock::new(|| agreement(yamux::PROTOCOL));
 
 /// A connection that carries streams.
 pub struct Muxer {
@@ -37,6 +40,10 @@ pub struct Muxer {
     deadline: Option<Pin<Box<Sleep>>>,
     muxers: Arc<Muxers>,
     introduced: Option<Introduced>,
+    /// Streams of the peer that have yet to say what they are for.
+    receiving: FuturesUnordered<BoxFuture<'static, Option<yamux::Stream>>>,
+    /// Those that the swarm is to see to.
+    for_swarm: VecDeque<yamux::Stream>,
 }
 
 impl Muxer {
@@ -53,8 +60,8 @@ impl Muxer {
         let awaited = match role {
             Role::Dialer => {
                 // It leaves with the first frame.
-                io.write_all(NEGOTIATION).await?;
-                NEGOTIATION
+                io.write_all(&NEGOTIATION).await?;
+                &NEGOTIATION[..]
             }
             Role::Listener => {
                 listener_select_proto(&mut io, [yamux::PROTOCOL]).await.map_err(io::Error::other)?;
@@ -64,7 +71,26 @@ impl Muxer {
         let (connection, driver) = yamux::new(Confirming { io, awaited }, role, config);
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);
-        Ok(Self { connection, _driver: tasks, deadline: None, muxers, introduced: None })
+        Ok(Self {
+            connection,
+            _driver: tasks,
+            deadline: None,
+            muxers,
+            introduced: None,
+            receiving: FuturesUnordered::new(),
+            for_swarm: VecDeque::new(),
+        })
+    }
+
+    /// Has the peer's streams received, if there is somebody to do so. The swarm gets the rest.
+    fn receive(&mut self, cx: &mut Context<'_>) {
+        let Some(reception) = self.introduced.as_ref().and_then(Introduced::reception) else { return };
+        while let Poll::Ready(Ok(stream)) = self.connection.poll_inbound(cx) {
+            self.receiving.push(reception.clone().receive(stream).boxed());
+        }
+        while let Poll::Ready(Some(left)) = self.receiving.poll_next_unpin(cx) {
+            self.for_swarm.extend(left);
+        }
     }
 
     fn connection(self: Pin<&mut Self>) -> &mut yamux::Connection {
@@ -77,7 +103,14 @@ impl StreamMuxer for Muxer {
     type Error = io::Error;
 
     fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
-        self.connection().poll_inbound(cx).map_err(Into::into)
+        let this = self.get_mut();
+        match this.for_swarm.pop_front() {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None if this.introduced.as_ref().is_some_and(|introduced| introduced.reception().is_some()) => {
+                Poll::Pending
+            }
+            None => this.connection.poll_inbound(cx).map_err(Into::into),
+        }
     }
 
     fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
@@ -99,6 +132,8 @@ impl StreamMuxer for Muxer {
             // The handler has its turn before the muxer: it shall look again.
             cx.waker().wake_by_ref();
         }
+        // Here and not where the swarm asks for streams, which it doesn't while many others are being negotiated.
+        this.receive(cx);
         this.connection.poll_ended(cx).map(|error| Err(error.into()))
     }
 }

@@ -2,19 +2,26 @@
 //! under load, opens one at a time, and picks a connection at random.
 //!
 //! ```text
-//!   tunnel ──offer──▶ Offers ──asked by──▶ Handler (one per connection) ──Inbound──▶ tunnel
+//!   tunnel ──offer──▶ Offers ──asked by──▶ Reception ◀── our muxer
+//!                                            │ Inbound ▲── Handler (one per connection; what others negotiate)
+//!                                            ▼
+//!                                          tunnel
 //!   tunnel ──open───▶ Connections ──▶ Opener ──Direct───▶ our muxer
 //!                                       └──────Request──▶ Handler ──reply──▶ tunnel
 //! ```
 
+mod buffer;
+mod buffered;
 mod connection;
 mod connections;
 mod direct;
 mod handler;
 mod live;
 mod loopback;
+pub mod multistream;
 mod named;
 mod offers;
+mod reception;
 mod request;
 mod stream;
 
@@ -25,6 +32,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+#[cfg(test)]
+pub use self::buffer::LENT;
 pub use self::{
     connection::{Connection, Route, remote_address},
     connections::{Connections, Waiting},
@@ -35,6 +44,7 @@ pub use self::{
     stream::Stream,
 };
 use crate::spec::{Multiaddr, PeerId};
+pub use crate::yamux::CopyError;
 use libp2p::{
     core::{ConnectedPoint, Endpoint, transport::PortUse},
     swarm::{

@@ -12,12 +12,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncWrite, copy, sink},
     time::timeout,
 };
 
-use super::{buffer::Buffer, endpoint::Local};
-use crate::node::Stream;
+use super::endpoint::Local;
+use crate::node::{CopyError, Stream};
 
 /// How long the rest of what a local client says is heard, unread by anybody, after its peer has stopped listening and
 /// said goodbye. Closing at once would have the kernel throw away what the client has not read yet.
@@ -30,6 +30,15 @@ pub enum Broken {
     Local(#[source] io::Error),
     #[error("the remote side: {0}")]
     Remote(#[source] io::Error),
+}
+
+impl From<CopyError> for Broken {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Stream(error) => Self::Remote(error),
+            CopyError::Other(error) => Self::Local(error),
+        }
+    }
 }
 
 /// Counts payload as it passes.
@@ -46,29 +55,24 @@ pub trait Meter {
 ///
 /// When either side breaks.
 pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> Result<(), Broken> {
-    let mut outbound = Copy::default();
-    let mut inbound = Copy::default();
+    let (mut outbound, mut inbound) = (Way::Open, Way::Open);
     let mut unheard = None;
     let both_ways = std::future::poll_fn(|cx| {
         if unheard.is_none() {
-            match outbound.poll(cx, &mut local, &mut remote, |n| meter.outbound(n)) {
-                Poll::Ready(Err(Failed::Read(error))) => return Poll::Ready(Err(Broken::Local(error))),
+            match outbound.poll_outbound(cx, &mut local, &mut remote, meter) {
                 // The peer hears no more, but it may have more to say: an answer that is on its way must arrive.
-                Poll::Ready(Err(Failed::Write(error))) => unheard = Some(error),
+                Poll::Ready(Err(Broken::Remote(error))) => unheard = Some(error),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        match ready!(inbound.poll(cx, &mut remote, &mut local, |n| meter.inbound(n))) {
-            Ok(()) if outbound.is_done() || unheard.is_some() => Poll::Ready(Ok(())),
-            Ok(()) => {
-                // Nobody reads the stream any more, and where the local side is silent nobody writes to it either.
-                ready!(remote.poll_connection_ended(cx));
-                unheard = Some(io::ErrorKind::ConnectionReset.into());
-                Poll::Ready(Ok(()))
-            }
-            Err(Failed::Read(error)) => Poll::Ready(Err(Broken::Remote(error))),
-            Err(Failed::Write(error)) => Poll::Ready(Err(Broken::Local(error))),
+        ready!(inbound.poll_inbound(cx, &mut remote, &mut local, meter))?;
+        if outbound != Way::Ended && unheard.is_none() {
+            // Nobody reads the stream any more, and where the local side is silent nobody writes to it either.
+            ready!(remote.poll_connection_ended(cx));
+            unheard = Some(io::ErrorKind::ConnectionReset.into());
         }
+        Poll::Ready(Ok(()))
     });
     let ended = both_ways.await;
     match (ended, unheard) {
@@ -78,7 +82,7 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
         }
         (Ok(()), Some(error)) => {
             // The time is a bound, not a wait: it ends with the client.
-            if let Ok(Ok(())) = timeout(LINGER, discard(&mut local)).await {
+            if let Ok(Ok(_)) = timeout(LINGER, copy(&mut local, &mut sink())).await {
                 // The client has said all, and may still be reading: a reset would throw away what it has not read.
                 local.finish();
             }
@@ -88,106 +92,56 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
     }
 }
 
-/// Reads to the end.
-async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    std::future::poll_fn(|cx| {
-        let mut buffer = Buffer::take();
-        loop {
-            let mut read = ReadBuf::new(&mut buffer);
-            ready!(Pin::new(&mut *from).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    })
-    .await
+/// How far one way of a pipe has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Open,
+    /// All has been read, and the other side is being told.
+    Ending,
+    Ended,
 }
 
-/// One way of a pipe.
-#[derive(Default)]
-struct Copy {
-    state: Copying,
-    unflushed: bool,
-}
-
-#[derive(Default)]
-enum Copying {
-    #[default]
-    Reading,
-    Writing {
-        buffer: Buffer,
-        written: usize,
-        filled: usize,
-    },
-    ShuttingDown,
-    Done,
-}
-
-enum Failed {
-    Read(io::Error),
-    Write(io::Error),
-}
-
-impl Copy {
-    fn is_done(&self) -> bool {
-        matches!(self.state, Copying::Done)
-    }
-
-    fn poll<R, W>(
+impl Way {
+    /// Copies what the local side says, to its end.
+    fn poll_outbound(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-        count: impl Fn(usize),
-    ) -> Poll<Result<(), Failed>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        loop {
-            match &mut self.state {
-                Copying::Reading => {
-                    let mut buffer = Buffer::take();
-                    let mut read = ReadBuf::new(&mut buffer);
-                    match Pin::new(&mut *from).poll_read(cx, &mut read) {
-                        Poll::Ready(Ok(())) => {
-                            let filled = read.filled().len();
-                            self.state = match filled {
-                                0 => Copying::ShuttingDown,
-                                _ => Copying::Writing { buffer, written: 0, filled },
-                            };
-                        }
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Read(error))),
-                        Poll::Pending => {
-                            drop(buffer);
-                            if self.unflushed {
-                                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Failed::Write)?;
-                                self.unflushed = false;
-                            }
-                            return Poll::Pending;
-                        }
-                    }
-                }
-                Copying::Writing { buffer, written, filled } => {
-                    let n =
-                        ready!(Pin::new(&mut *to).poll_write(cx, &buffer[*written..*filled])).map_err(Failed::Write)?;
-                    if n == 0 {
-                        return Poll::Ready(Err(Failed::Write(io::ErrorKind::WriteZero.into())));
-                    }
-                    count(n);
-                    *written += n;
-                    self.unflushed = true;
-                    if written == filled {
-                        self.state = Copying::Reading;
-                    }
-                }
-                Copying::ShuttingDown => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Write)?;
-                    self.state = Copying::Done;
-                }
-                Copying::Done => return Poll::Ready(Ok(())),
+        local: &mut Local,
+        remote: &mut Stream,
+        meter: &impl Meter,
+    ) -> Poll<Result<(), Broken>> {
+        while *self == Way::Open {
+            match ready!(remote.poll_copy_from(cx, local))? {
+                0 => *self = Way::Ending,
+                n => meter.outbound(n),
             }
         }
+        self.poll_end(cx, remote).map_err(Broken::Remote)
+    }
+
+    /// Copies what the peer says, to its end.
+    fn poll_inbound(
+        &mut self,
+        cx: &mut Context<'_>,
+        remote: &mut Stream,
+        local: &mut Local,
+        meter: &impl Meter,
+    ) -> Poll<Result<(), Broken>> {
+        while *self == Way::Open {
+            match ready!(remote.poll_copy_to(cx, local))? {
+                0 => *self = Way::Ending,
+                n => meter.inbound(n),
+            }
+        }
+        self.poll_end(cx, local).map_err(Broken::Local)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
+        if *self == Way::Ending {
+            ready!(Pin::new(to).poll_shutdown(cx))?;
+            *self = Way::Ended;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -202,7 +156,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::tunnel::buffer::LENT;
+    use crate::node::LENT;
 
     #[derive(Default)]
     struct Count {

@@ -1,6 +1,15 @@
 //! Pieces of a stream on their way: what has been received and not yet read, or written and not yet sent.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::BufMut as _;
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
 
 /// The largest piece, and the largest payload of a frame that is sent: small enough that a stream doesn't have to wait
 /// long for the frame of another, large enough to be worth a header, a hand-over and a wake-up.
@@ -8,6 +17,9 @@ pub const MAX: usize = 64 * 1024;
 
 /// The smallest piece that is set up, so that frames of a few bytes share one.
 const MIN: usize = 512;
+
+/// Pieces for no more than this are as large as what they are for.
+const SMALL: usize = MAX / 4;
 
 /// Spare pieces of [`MAX`] bytes that a thread keeps.
 const SPARE: usize = 16;
@@ -26,7 +38,7 @@ pub struct Chunk {
 impl Chunk {
     /// An empty piece, for `expected` bytes or as many of them as go into one.
     pub fn for_bytes(expected: usize) -> Self {
-        let bytes = match expected <= MAX / 4 {
+        let bytes = match expected <= SMALL {
             true => Vec::with_capacity(expected.max(MIN)),
             false => POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(MAX)),
         };
@@ -45,13 +57,33 @@ impl Chunk {
         n
     }
 
-    /// Moves as many bytes as go into `buffer`, and says how many those were.
-    pub fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let left = self.as_slice();
-        let n = left.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&left[..n]);
-        self.taken += n;
-        n
+    /// Adds what `from` says, at most `limit` bytes and as many as there is room for, and says how many those were.
+    pub fn poll_fill_from<R>(&mut self, cx: &mut Context<'_>, from: &mut R, limit: usize) -> Poll<io::Result<usize>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let limit = limit.min(self.room());
+        poll_read_buf(Pin::new(from), cx, &mut (&mut self.bytes).limit(limit))
+    }
+
+    /// The same bytes in a piece that is not much larger than they are, if they are few: many of them may have to wait.
+    pub fn fitted(self) -> Self {
+        if !self.is_small() || self.bytes.capacity() < MAX {
+            return self;
+        }
+        let mut fitted = Self::for_bytes(self.len());
+        fitted.fill(self.as_slice());
+        fitted
+    }
+
+    /// Whether it costs less to copy the bytes than to hold a large piece for them.
+    pub fn is_small(&self) -> bool {
+        self.len() <= SMALL
+    }
+
+    /// Leaves out the next `n` bytes.
+    pub fn skip(&mut self, n: usize) {
+        self.taken += n.min(self.len());
     }
 
     /// What has not been taken yet.
@@ -93,17 +125,29 @@ mod tests {
     fn a_piece_is_filled_at_the_back_and_taken_from_the_front() {
         let mut chunk = Chunk::for_bytes(3);
         assert_eq!(chunk.fill(b"abcdef"), 6, "the smallest piece has room");
-        let mut buffer = [0; 4];
-        assert_eq!((chunk.take(&mut buffer), &buffer), (4, b"abcd"));
+        chunk.skip(4);
         assert_eq!((chunk.as_slice(), chunk.len()), (&b"ef"[..], 2));
     }
 
     #[test]
     fn no_piece_is_larger_than_the_largest() {
-        for expected in [MAX / 4, MAX / 4 + 1, MAX, 16 * MAX] {
+        for expected in [SMALL, SMALL + 1, MAX, 16 * MAX] {
             let mut chunk = Chunk::for_bytes(expected);
             assert_eq!(chunk.fill(&vec![0; 32 * MAX]), expected.min(MAX).max(chunk.len()));
             assert!(chunk.len() <= MAX && chunk.room() == 0);
+        }
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_keep_a_large_piece() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for (said, capacity) in [(SMALL, SMALL), (SMALL + 1, MAX), (2 * MAX, MAX)] {
+            let said = vec![7; said];
+            let mut chunk = Chunk::for_bytes(MAX);
+            let filled = chunk.poll_fill_from(&mut cx, &mut said.as_slice(), MAX);
+            assert!(matches!(filled, Poll::Ready(Ok(n)) if n == said.len().min(MAX)));
+            let chunk = chunk.fitted();
+            assert_eq!((chunk.as_slice(), chunk.bytes.capacity()), (&said[..said.len().min(MAX)], capacity));
         }
     }
 }

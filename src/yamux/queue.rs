@@ -89,7 +89,7 @@ impl Drop for Queue {
 /// sends byte by byte would have us keep a piece for each.
 pub fn append(chunks: &mut VecDeque<Chunk>, chunk: Chunk) {
     match chunks.back_mut() {
-        Some(last) if last.room() >= chunk.len() => {
+        Some(last) if chunk.is_small() && last.room() >= chunk.len() => {
             last.fill(chunk.as_slice());
         }
         _ => chunks.push_back(chunk),

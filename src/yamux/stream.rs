@@ -5,16 +5,26 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
-use futures::{AsyncRead, AsyncWrite};
+use futures::{AsyncBufRead, AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead as Source, AsyncWrite as Sink};
 
 use super::{
-    cell::{Cell, Outflow, State},
+    cell::{Cell, Outflow},
     chunk::Chunk,
     frame::Flags,
 };
+
+/// Which end of a copy broke.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("the stream: {0}")]
+    Stream(#[source] io::Error),
+    #[error("what is copied from or to: {0}")]
+    Other(#[source] io::Error),
+}
 
 /// A stream of bytes each way.
 ///
@@ -41,6 +51,47 @@ impl Stream {
         self.cell.schedule(&mut state);
     }
 
+    /// Writes what `from` says, which is read straight into what is sent, without a copy. Ready with the number of bytes,
+    /// 0 where `from` has said all. Nothing is read while nothing can be written.
+    ///
+    /// # Errors
+    ///
+    /// Where either of the two breaks.
+    pub fn poll_copy_from<R>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<Result<usize, CopyError>>
+    where
+        R: Source + Unpin,
+    {
+        let room = ready!(self.poll_writable(cx)).map_err(CopyError::Stream)?;
+        let mut chunk = Chunk::for_bytes(room);
+        let n = ready!(chunk.poll_fill_from(cx, from, room)).map_err(CopyError::Other)?;
+        if n > 0 {
+            self.write(chunk.fitted());
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    /// Has `to` write what has come, straight from where it was received. Ready with the number of bytes that it took, 0
+    /// where the far end has said all.
+    ///
+    /// # Errors
+    ///
+    /// Where either of the two breaks.
+    pub fn poll_copy_to<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<usize, CopyError>>
+    where
+        W: Sink + Unpin,
+    {
+        let bytes = ready!(Pin::new(&mut *self).poll_fill_buf(cx)).map_err(CopyError::Stream)?;
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let n = ready!(Pin::new(to).poll_write(cx, bytes)).map_err(CopyError::Other)?;
+        if n == 0 {
+            return Poll::Ready(Err(CopyError::Other(io::ErrorKind::WriteZero.into())));
+        }
+        Pin::new(self).consume(n);
+        Poll::Ready(Ok(n))
+    }
+
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut state = self.cell.lock();
         match state.writable() {
@@ -57,13 +108,6 @@ impl Stream {
         state.push_unsent(chunk);
         self.cell.schedule(&mut state);
     }
-
-    fn account_for_read(&mut self, state: &mut State) {
-        if self.read > 0 && state.window.consume(std::mem::take(&mut self.read)) && !state.credit_due {
-            state.credit_due = true;
-            self.cell.schedule(state);
-        }
-    }
 }
 
 /// Keeps the waker of whoever polled last.
@@ -74,19 +118,18 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if buffer.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
+impl AsyncBufRead for Stream {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
         if this.current.is_none() {
-            let cell = this.cell.clone();
-            let mut state = cell.lock();
-            this.account_for_read(&mut state);
+            let mut state = this.cell.lock();
+            if this.read > 0 && state.window.consume(std::mem::take(&mut this.read)) && !state.credit_due {
+                state.credit_due = true;
+                this.cell.schedule(&mut state);
+            }
             match state.next_unread() {
                 Some(Ok(Some(chunk))) => this.current = Some(chunk),
-                Some(Ok(None)) => return Poll::Ready(Ok(0)),
+                Some(Ok(None)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => {
                     remember(&mut state.reader, cx);
@@ -98,12 +141,30 @@ impl AsyncRead for Stream {
                 }
             }
         }
-        let Some(chunk) = &mut this.current else { return Poll::Pending };
-        let n = chunk.take(buffer);
-        if chunk.is_empty() {
-            this.current = None;
+        Poll::Ready(Ok(this.current.as_ref().map_or(&[], Chunk::as_slice)))
+    }
+
+    fn consume(self: Pin<&mut Self>, n: usize) {
+        let this = self.get_mut();
+        if let Some(chunk) = &mut this.current {
+            chunk.skip(n);
+            this.read += n as u32;
+            if chunk.is_empty() {
+                this.current = None;
+            }
         }
-        this.read += n as u32;
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let bytes = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let n = bytes.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&bytes[..n]);
+        self.consume(n);
         Poll::Ready(Ok(n))
     }
 }
@@ -118,7 +179,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let room = std::task::ready!(self.poll_writable(cx))?;
+        let room = ready!(self.poll_writable(cx))?;
         let expected = slices.iter().map(|slice| slice.len()).sum::<usize>().min(room);
         if expected == 0 {
             return Poll::Ready(Ok(0));

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::{
@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     live::Live,
     named::{NameError, Named},
+    reception::Reception,
     request::{Handshake, RequestError},
     stream::Stream,
 };
@@ -57,23 +58,31 @@ impl Direct {
 /// The muxers of connections, by the task that polls them. The swarm gives each connection a task, which polls both its
 /// muxer and its handler, and never tells the one of the other.
 #[derive(Default)]
-pub struct Muxers(Mutex<HashMap<Id, yamux::Opener>>);
+pub struct Muxers(Mutex<HashMap<Id, Introduction>>);
+
+/// What a connection's handler is to know of its muxer, and the muxer of the handler.
+pub struct Introduction {
+    pub opener: yamux::Opener,
+    /// Where the handler puts who is to receive the peer's streams.
+    pub reception: Arc<OnceLock<Arc<Reception>>>,
+}
 
 impl Muxers {
     /// Says by what muxer the connection of this task is carried; for as long as the returned value lives, or until it
     /// has been taken.
-    pub fn introduce(self: &Arc<Self>, muxer: yamux::Opener) -> Option<Introduced> {
+    pub fn introduce(self: &Arc<Self>, opener: yamux::Opener) -> Option<Introduced> {
         let task = task::try_id()?;
-        self.lock().insert(task, muxer);
-        Some(Introduced { muxers: self.clone(), task })
+        let reception = Arc::<OnceLock<Arc<Reception>>>::default();
+        self.lock().insert(task, Introduction { opener, reception: reception.clone() });
+        Some(Introduced { muxers: self.clone(), task, reception })
     }
 
     /// The muxer of this task's connection.
-    pub fn take(&self) -> Option<yamux::Opener> {
+    pub fn take(&self) -> Option<Introduction> {
         self.lock().remove(&task::try_id()?)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Id, yamux::Opener>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Introduction>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,6 +91,14 @@ impl Muxers {
 pub struct Introduced {
     muxers: Arc<Muxers>,
     task: Id,
+    reception: Arc<OnceLock<Arc<Reception>>>,
+}
+
+impl Introduced {
+    /// Who receives the peer's streams, once the handler has said so.
+    pub fn reception(&self) -> Option<&Arc<Reception>> {
+        self.reception.get()
+    }
 }
 
 impl Drop for Introduced {

@@ -7,7 +7,6 @@ use std::{
     iter, option,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use libp2p::{
@@ -24,7 +23,8 @@ use super::{
     connection::{Connection, Route},
     direct::{Direct, Muxers},
     live::Live,
-    offers::{Inbound, Offers},
+    offers::Offers,
+    reception::{INBOUND_TIMEOUT, Reception},
     request::{Handshake, Request, RequestError, Requests},
     stream::Stream,
 };
@@ -37,9 +37,6 @@ const MAX_OPENING: usize = 32;
 /// Live streams of one connection, both directions together: some fewer than a far end that is p2ptun too lets us open.
 const MAX_LIVE: usize = 15_000;
 const MAX_LIVE_OVER_QUIC: usize = 3_800;
-
-/// How long a peer may take to negotiate a stream that it opened.
-const INBOUND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// No peer offers this, so a negotiation that ends here says: what stood before it is not offered.
 const SENTINEL: StreamProtocol = StreamProtocol::new("/p2ptun/none/1");
@@ -68,6 +65,7 @@ pub struct Handler {
     muxers: Arc<Muxers>,
     opening: usize,
     live: Arc<Live>,
+    reception: Arc<Reception>,
 }
 
 impl Handler {
@@ -77,6 +75,8 @@ impl Handler {
         muxers: Arc<Muxers>,
         requests: Requests,
     ) -> Self {
+        let live = Arc::<Live>::default();
+        let reception = Arc::new(Reception::new(connection.clone(), offers.clone(), live.clone()));
         let mut handler = Self {
             connection,
             offers,
@@ -88,7 +88,8 @@ impl Handler {
             requests,
             muxers,
             opening: 0,
-            live: Arc::default(),
+            live,
+            reception,
         };
         handler.look_again();
         if !identify::is_short(&handler.offered) {
@@ -131,14 +132,9 @@ impl Handler {
 
     fn hand_over(&self, substream: Substream, protocol: StreamProtocol) {
         // The list that the peer negotiated against may be older than the offers.
-        let Some(sink) = self.offers.admit(&self.connection.peer, &protocol) else {
-            return self.offers.asked_for(&self.connection.peer, &protocol, &self.connection.remote);
-        };
-        let connection = self.connection.clone();
-        let inbound = Inbound { peer: connection.peer, stream: self.stream(substream), connection: Some(connection) };
-        if sink.try_send(inbound).is_err() {
-            // The tunnel has gone, or has not looked for a million streams. Dropping the stream resets it.
-            tracing::debug!(peer = %self.connection.peer, %protocol, "stream came when its tunnel had gone");
+        match self.reception.admit(&protocol) {
+            Some(sink) => self.reception.hand_over(&sink, self.stream(substream), &protocol),
+            None => self.offers.asked_for(&self.connection.peer, &protocol, &self.connection.remote),
         }
     }
 }
@@ -180,7 +176,8 @@ impl ConnectionHandler for Handler {
         if self.requests.direct.get().is_none()
             && let Some(muxer) = self.muxers.take()
         {
-            let _ = self.requests.direct.set(Direct::new(muxer, self.live.clone()));
+            let _ = self.requests.direct.set(Direct::new(muxer.opener, self.live.clone()));
+            let _ = muxer.reception.set(self.reception.clone());
         }
         if !self.keep_alive {
             // Once the last stream has ended, the connection need not stay.

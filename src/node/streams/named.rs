@@ -8,14 +8,13 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt};
+use tokio::io::{AsyncRead as Source, AsyncWrite as Sink};
 
-use crate::{spec::StreamProtocol, yamux};
-
-/// The first line that each end says.
-const HEADER: &[u8] = b"\x13/multistream/1.0.0\n";
-
-/// The line of a far end that doesn't have what was asked for.
-const NOT_AVAILABLE: &[u8] = b"\x03na\n";
+use super::multistream::{HEADER, NOT_AVAILABLE, agreement};
+use crate::{
+    spec::StreamProtocol,
+    yamux::{self, CopyError},
+};
 
 /// Why the far end does not carry on with a protocol.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +42,7 @@ impl Named {
     ///
     /// Where the connection has ended meanwhile.
     pub fn new(mut stream: yamux::Stream, protocol: &StreamProtocol) -> io::Result<Self> {
-        let agreement = [HEADER, &line(protocol.as_ref())].concat();
+        let agreement = agreement(protocol.as_ref());
         // A new stream has room for more than a name.
         match stream.write_all(&agreement).now_or_never() {
             Some(written) => written?,
@@ -51,6 +50,28 @@ impl Named {
         }
         let heard = Vec::new();
         Ok(Self { stream, awaited: Some(Box::new(Awaited { agreement, heard })) })
+    }
+
+    /// A stream that has come this far at both ends.
+    pub fn agreed(stream: yamux::Stream) -> Self {
+        Self { stream, awaited: None }
+    }
+
+    /// As [`yamux::Stream::poll_copy_from`].
+    pub fn poll_copy_from<R>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<Result<usize, CopyError>>
+    where
+        R: Source + Unpin,
+    {
+        self.stream.poll_copy_from(cx, from)
+    }
+
+    /// As [`yamux::Stream::poll_copy_to`].
+    pub fn poll_copy_to<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<usize, CopyError>>
+    where
+        W: Sink + Unpin,
+    {
+        ready!(self.poll_confirmed(cx)).map_err(CopyError::Stream)?;
+        self.stream.poll_copy_to(cx, to)
     }
 
     /// Waits until the far end has agreed.
@@ -97,26 +118,9 @@ impl Awaited {
     }
 }
 
-/// A line behind its length.
-fn line(text: &str) -> Vec<u8> {
-    let length = text.len() + 1;
-    let mut line = Vec::with_capacity(length + 2);
-    // An unsigned varint; names are far shorter than two bytes of it can count.
-    if length < 0x80 {
-        line.push(length as u8);
-    } else {
-        line.extend([(length & 0x7f | 0x80) as u8, (length >> 7) as u8]);
-    }
-    line.extend_from_slice(text.as_bytes());
-    line.push(b'\n');
-    line
-}
-
 impl AsyncRead for Named {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.awaited.is_some() {
-            ready!(self.poll_confirmed(cx))?;
-        }
+        ready!(self.poll_confirmed(cx))?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -148,7 +152,7 @@ mod tests {
     use super::*;
 
     fn awaited(protocol: &str, heard: &[u8]) -> Awaited {
-        Awaited { agreement: [HEADER, &line(protocol)].concat(), heard: heard.to_vec() }
+        Awaited { agreement: agreement(protocol), heard: heard.to_vec() }
     }
 
     #[test]
@@ -174,12 +178,5 @@ mod tests {
             let error = awaited(name, b"\x13/multistream/2.0.0\n").verdict().unwrap().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
-    }
-
-    #[test]
-    fn a_line_is_counted_in_as_many_bytes_as_that_takes() {
-        assert_eq!(line("/x"), b"\x03/x\n");
-        let name = "y".repeat(300);
-        assert_eq!((line(&name).len(), &line(&name)[..2]), (303, &[0xad, 2][..]));
     }
 }

@@ -9,12 +9,15 @@ use std::{
 use futures::{AsyncRead as _, AsyncWrite as _};
 use libp2p::{Stream as Substream, core::upgrade::NegotiationError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use super::{
+    buffered::Buffered,
     live::LiveGuard,
     loopback::{self, Loopback},
     named::{NameError, Named},
 };
+use crate::yamux::CopyError;
 
 /// An open stream to a peer, or to this very node.
 ///
@@ -24,10 +27,11 @@ use super::{
 pub struct Stream(Io);
 
 enum Io {
-    /// Over our own muxer, opened without the swarm.
+    /// Over our own muxer, without the swarm.
     Direct(Direct),
-    Remote(Remote),
-    Own(Loopback),
+    /// Over libp2p's QUIC, or by negotiation through the swarm.
+    Remote(Box<Remote>),
+    Own(Buffered<Loopback>),
 }
 
 struct Direct {
@@ -36,13 +40,13 @@ struct Direct {
 }
 
 struct Remote {
-    substream: Substream,
+    substream: Buffered<Compat<Substream>>,
     live: LiveGuard,
 }
 
 impl Stream {
     pub(super) fn remote(substream: Substream, live: LiveGuard) -> Self {
-        Self(Io::Remote(Remote { substream, live }))
+        Self(Io::Remote(Box::new(Remote { substream: Buffered::new(substream.compat()), live })))
     }
 
     pub(super) fn direct(stream: Named, live: LiveGuard) -> Self {
@@ -52,7 +56,41 @@ impl Stream {
     /// The two ends of a stream from this node to itself.
     pub fn pair() -> (Self, Self) {
         let (near, far) = loopback::pair();
-        (Self(Io::Own(near)), Self(Io::Own(far)))
+        (Self(Io::Own(Buffered::new(near))), Self(Io::Own(Buffered::new(far))))
+    }
+
+    /// Sends what `from` says. Ready with the number of bytes that are on their way, 0 where `from` has said all. No
+    /// memory is held for bytes that have not come.
+    ///
+    /// # Errors
+    ///
+    /// Where either of the two breaks.
+    pub fn poll_copy_from<R>(&mut self, cx: &mut Context<'_>, from: &mut R) -> Poll<Result<usize, CopyError>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        match &mut self.0 {
+            Io::Direct(direct) => direct.stream.poll_copy_from(cx, from),
+            Io::Remote(remote) => remote.substream.poll_copy_from(cx, from),
+            Io::Own(loopback) => loopback.poll_copy_from(cx, from),
+        }
+    }
+
+    /// Says to `to` what the far end has sent. Ready with the number of bytes that `to` took, 0 where the far end has said
+    /// all.
+    ///
+    /// # Errors
+    ///
+    /// Where either of the two breaks.
+    pub fn poll_copy_to<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<usize, CopyError>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        match &mut self.0 {
+            Io::Direct(direct) => direct.stream.poll_copy_to(cx, to),
+            Io::Remote(remote) => remote.substream.poll_copy_to(cx, to),
+            Io::Own(loopback) => loopback.poll_copy_to(cx, to),
+        }
     }
 
     /// Ready when the connection has ended beneath the stream; for whoever waits for something else than a read.
@@ -81,10 +119,7 @@ impl AsyncRead for Stream {
                 let read = ready!(Pin::new(&mut direct.stream).poll_read(cx, buf.initialize_unfilled()));
                 Poll::Ready(read.map(|n| buf.advance(n)))
             }
-            Io::Remote(remote) => {
-                let read = ready!(Pin::new(&mut remote.substream).poll_read(cx, buf.initialize_unfilled()));
-                Poll::Ready(read.map(|n| buf.advance(n)))
-            }
+            Io::Remote(remote) => Pin::new(&mut remote.substream).poll_read(cx, buf),
         }
     }
 }
@@ -109,7 +144,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Io::Direct(direct) => Pin::new(&mut direct.stream).poll_close(cx),
-            Io::Remote(remote) => Pin::new(&mut remote.substream).poll_close(cx),
+            Io::Remote(remote) => Pin::new(&mut remote.substream).poll_shutdown(cx),
             Io::Own(loopback) => Pin::new(loopback).poll_shutdown(cx),
         }
     }
