@@ -134,7 +134,10 @@ mod tests {
         let (mut said, left) = ends.say(&[&agreement("/x/ssh"), &b"SSH-2.0"[..]].concat()).await;
         assert!(left.is_none());
         assert!(ends.reception.live.is_in_use());
-        let Some(Taken::By(mut inbound)) = ends.offering.next().await else { panic!("nothing was handed over") };
+        let mut inbound = match ends.offering.next().await {
+            Some(Taken::By(inbound)) => inbound,
+            _ => unreachable!("nothing else was asked for"),
+        };
         let mut heard = [0; 7];
         inbound.stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"SSH-2.0");
