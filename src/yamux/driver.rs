@@ -19,9 +19,11 @@ use super::{
     keepalive::Keepalive,
 };
 
-/// Bytes that are sent, or received, before the other direction has its turn, and before the tasks that wait for what
-/// was received have theirs: what lies in the caches is copied fastest, and the far end has something to do meanwhile.
-const AT_ONCE: usize = 64 * 1024;
+/// Bytes that are sent before others have their turn: the far end has something to do meanwhile.
+const SENT_AT_ONCE: usize = 64 * 1024;
+
+/// Bytes that are received before those who wait for them have their turn: what lies in the caches is copied fastest.
+const RECEIVED_AT_ONCE: usize = 128 * 1024;
 
 /// A future that keeps a connection going until it ends, and returns why. Dropping it breaks all streams.
 #[must_use = "a connection stands still unless its driver is polled"]
@@ -107,7 +109,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
     /// Ready when nothing is left to send, or enough has been sent for now.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut sent = 0;
-        while sent < AT_ONCE {
+        while sent < SENT_AT_ONCE {
             if self.pack.is_empty() {
                 self.engine.pack(&mut self.pack, Instant::now())?;
                 if self.pack.is_empty() {
@@ -145,7 +147,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
     /// Ready when enough has been received for now.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut received = 0;
-        while received < AT_ONCE {
+        while received < RECEIVED_AT_ONCE {
             let Poll::Ready(input) = Pin::new(&mut self.io).poll_fill_buf(cx)? else {
                 self.engine.hand_over()?;
                 return Poll::Pending;
