@@ -1,5 +1,5 @@
-//! How much the far end may send on a stream: as much as its reader takes in twice the round-trip time, so that the
-//! sender never waits for a permission that is on its way, and no more, so that what lies about unread stays small.
+//! How much the far end may send on a stream: as much as its reader takes in some round-trip times, so that the sender
+//! never waits for a permission that is on its way, and no more, so that what lies about unread stays small.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +10,13 @@ use super::budget::{Budget, Lease};
 /// The window of every new stream. The specification fixes it, so that neither end has to ask.
 pub const INITIAL: u32 = 256 * 1024;
 
-/// The window that a stream may grow to: a bandwidth of 2.6 Gbit/s at a round-trip time of 50 ms.
+/// The window that a stream may grow to: a bandwidth of 1.3 Gbit/s for two round-trip times of 50 ms.
 pub const MAX: u32 = 16 << 20;
+
+/// Round-trip times for which a window lasts. Two are enough where every byte arrives at once. Where some are lost, those
+/// behind them wait for a round trip or two more, and a window for two never grows: over 40 ms with 1 % of loss and BBR,
+/// one stream got 35 Mbit/s of 220 with two, and 200 with four.
+const ROUND_TRIPS: u64 = 4;
 
 /// Windows grow by whole frames.
 const STEP: u64 = super::chunk::MAX as u64;
@@ -81,11 +86,13 @@ impl Window {
     }
 
     fn fit(&mut self, in_a_round_trip: u64) {
-        let wanted = in_a_round_trip.saturating_mul(2).next_multiple_of(STEP).clamp(INITIAL.into(), MAX.into()) as u32;
+        let wanted =
+            in_a_round_trip.saturating_mul(ROUND_TRIPS).next_multiple_of(STEP).clamp(INITIAL.into(), MAX.into()) as u32;
         if wanted > self.size {
-            let more = wanted - self.size;
+            // As fast as TCP's own window grows.
+            let more = (wanted - self.size).min(self.size);
             if self.growth.grow(more as usize) {
-                self.size = wanted;
+                self.size += more;
             }
         } else if wanted <= self.size / 4 {
             // By half: a reader that has paused does not start from the beginning.
@@ -124,6 +131,16 @@ mod tests {
         assert_eq!((window.size, budget.left()), (MAX, (1 << 30) - (MAX - INITIAL) as usize));
         drop(window);
         assert_eq!(budget.left(), 1 << 30);
+    }
+
+    #[test]
+    fn a_window_grows_also_where_what_was_lost_holds_up_the_rest_for_two_round_trips() {
+        let (mut window, mut now) = (Window::new(Budget::new(1 << 30)), Instant::now());
+        for _ in 0..20 {
+            now += 2 * ROUND_TRIP;
+            stream_at_full_speed(&mut window, &mut now, 1);
+        }
+        assert_eq!(window.size, MAX);
     }
 
     #[test]
