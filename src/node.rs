@@ -1,6 +1,7 @@
 //! The libp2p node: who we are, whom we are connected to, and streams to and from them. Knows no tunnels.
 
 mod asking;
+mod company;
 mod dialer;
 mod dns;
 mod events;
@@ -267,7 +268,7 @@ impl Node {
             if let Some((connection, opener)) = self.connections.best(&open.peer, open.relay, &tried) {
                 match opener.open(open.protocol.clone(), open.handshake, deadline).await {
                     Ok(stream) => {
-                        self.connections.in_use(&open.peer);
+                        self.connections.in_use(&connection);
                         return Ok(Opened { stream, connection: Some(connection) });
                     }
                     Err(RequestError::NotSupported) => {

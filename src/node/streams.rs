@@ -85,6 +85,12 @@ impl Behaviour {
         self.wake();
     }
 
+    /// Holds on to a connection that had been let go of.
+    pub fn hold(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.to_handlers.push_back((peer, connection, ToHandler::Needed));
+        self.wake();
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -95,7 +101,7 @@ impl Behaviour {
         let connection = Arc::new(Connection::new(id, peer, point));
         let (opener, requests) = Opener::new();
         self.coming.insert(id, (connection.clone(), opener));
-        Handler::new(connection, self.offers.clone(), self.muxers.clone(), requests)
+        Handler::new(connection, self.connections.clone(), self.offers.clone(), self.muxers.clone(), requests)
     }
 }
 

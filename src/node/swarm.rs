@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     NodeConfig, NodeView, PeerView,
+    company::{self, Company, Gone},
     dialer::{Dialer, NO_ADDRESS},
     events::{Ending, Events, innermost},
     limits::Limits,
@@ -78,6 +79,7 @@ pub struct SwarmTask {
     listeners: Listeners,
     pulses: Pulses,
     suspects: Suspects,
+    company: Company,
     agents: HashMap<PeerId, String>,
     events: Events,
     view: watch::Sender<NodeView>,
@@ -123,6 +125,7 @@ impl SwarmTask {
             listeners: Listeners::default(),
             pulses: Pulses::default(),
             suspects: Suspects::default(),
+            company: Company::default(),
             agents: HashMap::new(),
             events: Events::new(),
             view,
@@ -203,6 +206,9 @@ impl SwarmTask {
         for (connection, opener) in self.connections.take_unsure() {
             self.suspects.ask(connection, opener);
         }
+        for connection in self.connections.take_crowded() {
+            self.dial_beside(&connection);
+        }
         let peers = self.connections.waited_for();
         for peer in &peers {
             if self.dialer.addresses(peer).is_empty() {
@@ -241,6 +247,27 @@ impl SwarmTask {
         }
     }
 
+    /// Dials another connection beside one that carries several streams, if that helps them.
+    fn dial_beside(&mut self, crowded: &Connection) {
+        let Connection { id, peer, remote, .. } = crowded;
+        if !company::pays(self.pulses.round_trip(id)) {
+            return self.connections.company(peer, false);
+        }
+        let options = dial_options(*peer, vec![remote.clone()]);
+        let dial = options.connection_id();
+        self.company.dialling(dial, *peer);
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%peer, %error, "dial of another connection failed");
+            self.company_failed(dial);
+        }
+    }
+
+    fn company_failed(&mut self, dial: ConnectionId) {
+        if let Some(peer) = self.company.failed(&dial) {
+            self.connections.company(&peer, false);
+        }
+    }
+
     fn dial_failed(&mut self, id: ConnectionId, error: &DialError) {
         let waited_for = self.connections.waited_for();
         let waited_for = |peer: &PeerId| waited_for.contains(peer);
@@ -269,6 +296,10 @@ impl SwarmTask {
                     self.connections.replace(&peer_id, old);
                     self.swarm.behaviour_mut().streams.supersede(peer_id, old);
                 }
+                if self.company.came(connection_id, Instant::now()) {
+                    self.connections.company(&peer_id, true);
+                    self.swarm.behaviour_mut().streams.supersede(peer_id, connection_id);
+                }
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
@@ -278,6 +309,13 @@ impl SwarmTask {
                     self.events.went(peer_id, &ending, Instant::now());
                 }
                 self.pulses.end(&connection_id);
+                if self.company.gone(&connection_id, Instant::now()) == Some(Gone::TurnedAway) {
+                    self.connections.company(&peer_id, false);
+                }
+                let left = self.connections.of(&peer_id);
+                if let Some(heir) = self.company.promote(left.iter().map(|connection| connection.id)) {
+                    self.swarm.behaviour_mut().streams.hold(peer_id, heir);
+                }
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
                     let now = Instant::now();
@@ -289,6 +327,7 @@ impl SwarmTask {
                 let peer = peer_id.map(tracing::field::display);
                 tracing::debug!(peer, error = in_words(&error), "dial failed");
                 self.suspects.replaced_by(&connection_id);
+                self.company_failed(connection_id);
                 self.dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {

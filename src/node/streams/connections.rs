@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    iter, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,12 +13,24 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     connection::{Connection, Route},
+    live::Live,
     request::Opener,
 };
 use crate::spec::{PeerId, RelayUse};
 
 /// How long a sign of life of a connection counts.
 const SURE_FOR: Duration = Duration::from_secs(1);
+
+/// Connections to one peer that share its streams. Each has its own TCP beneath it, so that what one of them loses holds up
+/// only its own streams, and its own task, so that they can use more than one processor.
+const MAX_ABREAST: usize = 4;
+
+/// How long after its last stream a connection beside the oldest takes new ones. Whoever has dialled it lets go of it not
+/// much later, and a stream that is opened at that moment would be lost.
+const WARM_FOR: Duration = Duration::from_secs(5);
+
+/// Between one connection beside the oldest that came to nothing and the next attempt.
+const COMPANY_PAUSE: Duration = Duration::from_secs(60);
 
 /// The table of peers that are connected or waited for. Shared.
 #[derive(Default)]
@@ -26,26 +39,80 @@ pub struct Connections {
     wanted: Notify,
     /// Connections in use that nobody has heard from lately.
     unsure: Mutex<Vec<(Arc<Connection>, Opener)>>,
+    /// Connections that carry so much that another is wanted beside them.
+    crowded: Mutex<Vec<Arc<Connection>>>,
 }
 
 #[derive(Default)]
 struct Entry {
     /// Best route first; of one route, the oldest first. Those that another has replaced come last.
-    connections: Vec<(Arc<Connection>, Opener)>,
+    connections: Vec<Held>,
     replaced: Vec<ConnectionId>,
+    company: Company,
     /// Local clients that wait for a connection.
     waiting: usize,
     failed_rounds: u64,
     last_failure: Option<Arc<str>>,
     changed: Arc<Notify>,
-    /// When the best connection was last known to be alive, or asked whether it is.
-    last_sign: Option<Instant>,
+}
+
+struct Held {
+    connection: Arc<Connection>,
+    opener: Opener,
+    /// When it was last known to be alive, or asked whether it is.
+    last_sign: Instant,
+}
+
+/// Whether another connection beside those that there are may be asked for.
+#[derive(Default)]
+enum Company {
+    #[default]
+    Welcome,
+    /// It has been asked for.
+    Coming,
+    /// The last one came to nothing.
+    NotBefore(Instant),
+}
+
+impl Held {
+    fn streams(&self) -> usize {
+        self.opener.live().map_or(0, Live::streams)
+    }
+
+    /// Whether nobody is about to let go of it.
+    fn is_warm(&self) -> bool {
+        self.opener.live().is_some_and(|live| live.idle_for() < WARM_FOR)
+    }
 }
 
 impl Entry {
     fn rank(&mut self) {
         // A stable sort: of equals, the oldest stays first.
-        self.connections.sort_by_key(|(connection, _)| (self.replaced.contains(&connection.id), connection.route));
+        self.connections.sort_by_key(|held| (self.replaced.contains(&held.connection.id), held.connection.route));
+    }
+
+    fn held(&mut self, id: ConnectionId) -> Option<&mut Held> {
+        self.connections.iter_mut().find(|held| held.connection.id == id)
+    }
+
+    /// The connections that share the peer's streams; the first is the oldest.
+    fn abreast(&self) -> impl Iterator<Item = &Held> {
+        let is_one =
+            |held: &&Held| held.connection.route == Route::DirectTcp && !self.replaced.contains(&held.connection.id);
+        self.connections.iter().filter(is_one)
+    }
+
+    /// The connection that can be dialled again to have another beside it, if that is wanted now.
+    fn wants_company(&self, now: Instant) -> Option<&Arc<Connection>> {
+        match self.company {
+            Company::Welcome => {}
+            Company::NotBefore(time) if time <= now => {}
+            Company::Coming | Company::NotBefore(_) => return None,
+        }
+        let (abreast, streams) =
+            self.abreast().fold((0, 0), |(abreast, streams), held| (abreast + 1, streams + held.streams()));
+        let dialled = self.abreast().map(|held| &held.connection).find(|connection| connection.local.is_none());
+        dialled.filter(|_| abreast < MAX_ABREAST && streams > abreast)
     }
 
     fn is_idle(&self) -> bool {
@@ -54,32 +121,76 @@ impl Entry {
 }
 
 impl Connections {
-    /// The connection that a new stream to `peer` takes, leaving out those that were `tried`.
+    /// The connection that a new stream to `peer` takes, leaving out those that were `tried`: by the best route, and of
+    /// several abreast the one with the fewest streams.
     pub fn best(&self, peer: &PeerId, relay: RelayUse, tried: &[ConnectionId]) -> Option<(Arc<Connection>, Opener)> {
         let peers = self.lock();
-        let usable = |connection: &Connection| {
-            (connection.route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(&connection.id)
+        let entry = peers.get(peer)?;
+        let usable = |held: &&Held| {
+            let Connection { id, route, .. } = *held.connection;
+            (route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(&id)
         };
-        peers.get(peer)?.connections.iter().find(|(connection, _)| usable(connection)).cloned()
+        let first = entry.connections.iter().find(usable)?;
+        let mut abreast = entry.abreast().filter(usable);
+        let best = match abreast.next() {
+            // The first of those with the fewest.
+            Some(oldest) => {
+                iter::once(oldest).chain(abreast.filter(|held| held.is_warm())).min_by_key(|held| held.streams())
+            }
+            None => None,
+        };
+        let Held { connection, opener, .. } = best.unwrap_or(first);
+        Some((connection.clone(), opener.clone()))
     }
 
-    /// Says that a stream is opened over the best connection of `peer`. One that has carried no stream for a while is
-    /// asked whether it still lives.
-    pub fn in_use(&self, peer: &PeerId) {
+    /// Says that a stream is opened over `connection`. One that has carried no stream for a while is asked whether it
+    /// still lives.
+    pub fn in_use(&self, connection: &Connection) {
         let mut peers = self.lock();
-        let Some(entry) = peers.get_mut(peer) else { return };
+        let Some(entry) = peers.get_mut(&connection.peer) else { return };
         let now = Instant::now();
-        let heard_lately = entry.last_sign.is_some_and(|last| now < last + SURE_FOR);
-        if let (false, Some(connection)) = (heard_lately, entry.connections.first()) {
-            entry.last_sign = Some(now);
-            self.unsure.lock().unwrap_or_else(PoisonError::into_inner).push(connection.clone());
+        if let Some(held) = entry.held(connection.id).filter(|held| held.last_sign + SURE_FOR <= now) {
+            held.last_sign = now;
+            push(&self.unsure, (held.connection.clone(), held.opener.clone()));
             self.wanted.notify_one();
+        }
+        self.look_for_company(entry, now);
+    }
+
+    /// Says that a peer has opened a stream over `connection`.
+    pub(super) fn serves(&self, connection: &Connection) {
+        if let Some(entry) = self.lock().get_mut(&connection.peer) {
+            self.look_for_company(entry, Instant::now());
+        }
+    }
+
+    fn look_for_company(&self, entry: &mut Entry, now: Instant) {
+        if let Some(connection) = entry.wants_company(now).cloned() {
+            entry.company = Company::Coming;
+            push(&self.crowded, connection);
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Takes the connections of ours that somebody should dial another beside, and
+    /// [say what came of it](Connections::company).
+    pub fn take_crowded(&self) -> Vec<Arc<Connection>> {
+        take(&self.crowded)
+    }
+
+    /// What came of the wish to have another connection beside those to `peer`.
+    pub fn company(&self, peer: &PeerId, came: bool) {
+        if let Some(entry) = self.lock().get_mut(peer) {
+            entry.company = match came {
+                true => Company::Welcome,
+                false => Company::NotBefore(Instant::now() + COMPANY_PAUSE),
+            };
         }
     }
 
     /// Takes the connections of which somebody should ask whether they still live.
     pub fn take_unsure(&self) -> Vec<(Arc<Connection>, Opener)> {
-        std::mem::take(&mut self.unsure.lock().unwrap_or_else(PoisonError::into_inner))
+        take(&self.unsure)
     }
 
     /// Says that a local client waits for a connection to `peer`, for as long as the returned value lives.
@@ -98,7 +209,7 @@ impl Connections {
         waiting
     }
 
-    /// Resolves when a local client has begun to wait, or uses a connection that may be dead.
+    /// Resolves when a local client has begun to wait, uses a connection that may be dead, or one that carries much.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
@@ -113,17 +224,16 @@ impl Connections {
     pub(super) fn add(&self, connection: Arc<Connection>, opener: Opener) {
         let mut peers = self.lock();
         let entry = peers.entry(connection.peer).or_default();
-        entry.connections.push((connection, opener));
+        entry.connections.push(Held { connection, opener, last_sign: Instant::now() });
         entry.rank();
         entry.last_failure = None;
-        entry.last_sign = Some(Instant::now());
         entry.changed.notify_waiters();
     }
 
     pub(super) fn remove(&self, peer: &PeerId, id: ConnectionId) {
         let mut peers = self.lock();
         if let Some(entry) = peers.get_mut(peer) {
-            entry.connections.retain(|(connection, _)| connection.id != id);
+            entry.connections.retain(|held| held.connection.id != id);
             entry.replaced.retain(|replaced| *replaced != id);
             if entry.is_idle() {
                 peers.remove(peer);
@@ -134,7 +244,7 @@ impl Connections {
     /// Has new streams to `peer` take any other connection than `id`.
     pub fn replace(&self, peer: &PeerId, id: ConnectionId) {
         if let Some(entry) = self.lock().get_mut(peer)
-            && entry.connections.iter().any(|(connection, _)| connection.id == id)
+            && entry.held(id).is_some()
         {
             entry.replaced.push(id);
             entry.rank();
@@ -159,13 +269,13 @@ impl Connections {
     pub fn of(&self, peer: &PeerId) -> Vec<Arc<Connection>> {
         let peers = self.lock();
         let connections = peers.get(peer).map(|entry| entry.connections.as_slice()).unwrap_or_default();
-        connections.iter().map(|(connection, _)| connection.clone()).collect()
+        connections.iter().map(|held| held.connection.clone()).collect()
     }
 
     pub fn find(&self, id: ConnectionId) -> Option<Arc<Connection>> {
         let peers = self.lock();
         let mut connections = peers.values().flat_map(|entry| &entry.connections);
-        connections.find(|(connection, _)| connection.id == id).map(|(connection, _)| connection.clone())
+        connections.find(|held| held.connection.id == id).map(|held| held.connection.clone())
     }
 
     pub fn connected_peers(&self) -> Vec<PeerId> {
@@ -176,6 +286,14 @@ impl Connections {
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Entry>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn push<T>(list: &Mutex<Vec<T>>, item: T) {
+    list.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+}
+
+fn take<T>(list: &Mutex<Vec<T>>) -> Vec<T> {
+    mem::take(&mut list.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A local client that waits for a connection.
@@ -214,10 +332,10 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use libp2p::core::ConnectedPoint;
+    use libp2p::core::{ConnectedPoint, Endpoint, transport::PortUse};
 
     use super::*;
-    use crate::{spec::Multiaddr, status::Path};
+    use crate::{node::streams::direct::Direct, spec::Multiaddr, status::Path, yamux};
 
     fn connection(id: usize, peer: PeerId, address: &str) -> Arc<Connection> {
         let point =
@@ -239,6 +357,81 @@ mod tests {
         }
         assert_eq!(best, [0, 1, 2, 2].map(ConnectionId::new_unchecked));
         assert_eq!(table.of(&peer).last().unwrap().path(), Path::Relayed);
+    }
+
+    /// A connection of ours over our muxer with its streams.
+    fn dialled(id: usize, peer: PeerId) -> (Arc<Connection>, Opener, Arc<Live>) {
+        let point = ConnectedPoint::Dialer {
+            address: "/ip4/127.0.0.1/tcp/1".parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let config = yamux::Config { max_inbound_streams: Box::new(|| 0), budget: yamux::Budget::new(0) };
+        let (muxer, _) = yamux::new(futures::io::Cursor::new(Vec::new()), yamux::Role::Dialer, config);
+        let (opener, requests) = Opener::new();
+        let live = Arc::<Live>::default();
+        assert!(requests.direct.set(Direct::new(muxer.opener(), live.clone())).is_ok());
+        (Arc::new(Connection::new(ConnectionId::new_unchecked(id), peer, &point)), opener, live)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_connections_abreast_the_one_with_the_fewest_streams_takes_the_next_unless_it_may_be_gone() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let lives = [1, 2, 3].map(|id| {
+            let (connection, opener, live) = dialled(id, peer);
+            table.add(connection, opener);
+            live
+        });
+        let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
+        let [oldest, second, third] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        assert_eq!(best(), oldest, "of equals");
+        let _first = lives[0].enter();
+        assert_eq!(best(), second);
+        let _second = lives[1].enter();
+        assert_eq!(best(), third);
+        assert_eq!(table.best(&peer, RelayUse::Any, &[third]).unwrap().0.id, oldest);
+        tokio::time::advance(WARM_FOR).await;
+        assert_eq!(best(), oldest, "the third has been idle for long");
+        table.replace(&peer, oldest);
+        assert_eq!(best(), second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn company_is_asked_for_once_while_streams_outnumber_their_connections() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let (first, opener, live) = dialled(1, peer);
+        table.add(first.clone(), opener);
+        let asked = || {
+            table.in_use(&first);
+            table.take_crowded().len()
+        };
+        let mut streams = vec![live.enter()];
+        assert_eq!(asked(), 0, "one stream has one connection");
+        streams.push(live.enter());
+        assert_eq!((asked(), asked()), (1, 0), "it is coming");
+        table.company(&peer, false);
+        assert_eq!(asked(), 0, "it did not come");
+        tokio::time::advance(COMPANY_PAUSE).await;
+        assert_eq!(asked(), 1);
+        streams.resize_with(9, || live.enter());
+        for id in 2..=MAX_ABREAST {
+            let (connection, opener, _) = dialled(id, peer);
+            table.add(connection, opener);
+            table.company(&peer, true);
+            assert_eq!(asked(), usize::from(id < MAX_ABREAST), "{id} connections");
+        }
+    }
+
+    #[test]
+    fn who_was_dialled_does_not_dial_back() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let held = connection(1, peer, "/ip4/127.0.0.1/tcp/1");
+        let (_, opener, live) = dialled(1, peer);
+        table.add(held.clone(), opener);
+        let _streams = [live.enter(), live.enter(), live.enter()];
+        table.in_use(&held);
+        table.serves(&held);
+        assert!(table.take_crowded().is_empty());
     }
 
     #[test]
@@ -270,10 +463,11 @@ mod tests {
     async fn a_connection_that_was_idle_is_asked_for_a_sign_of_life_when_it_is_used_and_not_at_every_stream() {
         let table = Connections::default();
         let peer = PeerId::random();
-        table.add(connection(1, peer, "/ip4/127.0.0.1/tcp/1"), Opener::new().0);
+        let held = connection(1, peer, "/ip4/127.0.0.1/tcp/1");
+        table.add(held.clone(), Opener::new().0);
         let asked_after = async |pause| {
             tokio::time::advance(pause).await;
-            table.in_use(&peer);
+            table.in_use(&held);
             table.take_unsure().len()
         };
         assert_eq!(asked_after(Duration::ZERO).await, 0, "it is new");

@@ -35,6 +35,11 @@ impl Direct {
         Self { muxer, live, places: Arc::new(Semaphore::new(MAX_OPEN)) }
     }
 
+    /// The streams of the connection.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// # Errors
     ///
     /// When the peer refuses, or the connection has ended.

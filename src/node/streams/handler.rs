@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     connection::{Connection, Route},
+    connections::Connections,
     direct::{Direct, Muxers},
     live::Live,
     offers::Offers,
@@ -46,8 +47,10 @@ const SENTINEL: StreamProtocol = StreamProtocol::new("/p2ptun/none/1");
 pub enum ToHandler {
     /// The offers may have changed, or who is known.
     OffersChanged,
-    /// A better connection stands beside this one: don't hold on to it.
+    /// A better connection stands beside this one, or an older one: don't hold on to it.
     Superseded,
+    /// There is no other any more.
+    Needed,
 }
 
 pub struct Handler {
@@ -71,12 +74,13 @@ pub struct Handler {
 impl Handler {
     pub(super) fn new(
         connection: Arc<Connection>,
+        connections: Arc<Connections>,
         offers: Arc<Offers>,
         muxers: Arc<Muxers>,
         requests: Requests,
     ) -> Self {
         let live = Arc::<Live>::default();
-        let reception = Arc::new(Reception::new(connection.clone(), offers.clone(), live.clone()));
+        let reception = Arc::new(Reception::new(connection.clone(), connections, offers.clone(), live.clone()));
         let mut handler = Self {
             connection,
             offers,
@@ -195,6 +199,7 @@ impl ConnectionHandler for Handler {
         match event {
             ToHandler::OffersChanged => {}
             ToHandler::Superseded => self.superseded = true,
+            ToHandler::Needed => self.superseded = false,
         }
         if !self.holds_back {
             self.look_again();

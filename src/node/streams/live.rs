@@ -3,25 +3,34 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicUsize,
             Ordering::{AcqRel, Acquire},
         },
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{FutureExt, task::AtomicWaker};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Counts live streams and wakes the connection's handler when one ends; tells the streams when the connection has.
-#[derive(Default)]
 pub struct Live {
     streams: AtomicUsize,
+    /// Since when there has been none, at the last time that there was none.
+    idle_since: Mutex<Instant>,
     handler: AtomicWaker,
     ended: CancellationToken,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        let (handler, ended) = (AtomicWaker::new(), CancellationToken::new());
+        Self { streams: AtomicUsize::new(0), idle_since: Mutex::new(Instant::now()), handler, ended }
+    }
 }
 
 impl Live {
@@ -38,9 +47,26 @@ impl Live {
         guard
     }
 
+    /// How many streams live.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Acquire)
+    }
+
     /// Whether any stream lives.
     pub fn is_in_use(&self) -> bool {
-        self.streams.load(Acquire) > 0
+        self.streams() > 0
+    }
+
+    /// How long no stream has lived.
+    pub fn idle_for(&self) -> Duration {
+        match self.is_in_use() {
+            true => Duration::ZERO,
+            false => self.idle_since().elapsed(),
+        }
+    }
+
+    fn idle_since(&self) -> MutexGuard<'_, Instant> {
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection is no more.
@@ -81,6 +107,8 @@ impl LiveGuard {
 
 impl Drop for LiveGuard {
     fn drop(&mut self) {
+        // Before the stream is gone, so that nobody takes the connection for long idle.
+        *self.live.idle_since() = Instant::now();
         self.live.streams.fetch_sub(1, AcqRel);
         self.live.handler.wake();
     }

@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     connection::Connection,
+    connections::Connections,
     live::Live,
     multistream::{agreement, bold_name},
     named::Named,
@@ -22,13 +23,19 @@ pub const INBOUND_TIMEOUT: Duration = Duration::from_secs(15);
 /// Where the streams of one connection's peer are received.
 pub struct Reception {
     connection: Arc<Connection>,
+    connections: Arc<Connections>,
     offers: Arc<Offers>,
     live: Arc<Live>,
 }
 
 impl Reception {
-    pub fn new(connection: Arc<Connection>, offers: Arc<Offers>, live: Arc<Live>) -> Self {
-        Self { connection, offers, live }
+    pub fn new(
+        connection: Arc<Connection>,
+        connections: Arc<Connections>,
+        offers: Arc<Offers>,
+        live: Arc<Live>,
+    ) -> Self {
+        Self { connection, connections, offers, live }
     }
 
     /// Waits for the first words of a stream, and hands it to the tunnel that they name. Gives it back as it came where
@@ -64,6 +71,7 @@ impl Reception {
             // The tunnel has gone, or has not looked for a million streams. Dropping the stream resets it.
             tracing::debug!(peer = %self.connection.peer, %protocol, "stream came when its tunnel had gone");
         }
+        self.connections.serves(&self.connection);
     }
 
     fn lost(&self, protocol: &StreamProtocol, error: &io::Error) {
@@ -115,7 +123,7 @@ mod tests {
             let connection = Arc::new(Connection::new(ConnectionId::new_unchecked(1), id, &point));
             let offers = Arc::new(Offers::default());
             let offering = offers.offer(SSH, Allow::Peers([id].into()));
-            let reception = Arc::new(Reception::new(connection, offers, Arc::default()));
+            let reception = Arc::new(Reception::new(connection, Arc::default(), offers, Arc::default()));
             Self { peer, own, reception, offering, _drivers: drivers }
         }
 

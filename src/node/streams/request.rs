@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{direct::Direct, stream::Stream};
+use super::{direct::Direct, live::Live, stream::Stream};
 use crate::spec::StreamProtocol;
 
 /// Requests that may wait for one connection's handler; whoever comes later waits in order for a place.
@@ -60,6 +60,11 @@ impl Opener {
         let (requests, queue) = mpsc::channel(REQUESTS);
         let direct = Arc::<OnceLock<Direct>>::default();
         (Self { requests, direct: direct.clone() }, Requests { queue, direct })
+    }
+
+    /// The streams of a connection over our own muxer.
+    pub fn live(&self) -> Option<&Live> {
+        self.direct.get().map(Direct::live)
     }
 
     /// Opens a stream. Whoever waits is served in order.

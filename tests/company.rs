@@ -1,0 +1,96 @@
+//! Several connections to one peer, where several streams are open at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod support;
+
+use std::{net::SocketAddr, time::Duration};
+
+use support::{
+    Node, Pair, Service, Transport, eventually, forward, listen, process::network_sockets, traffic::ping, within,
+};
+use tokio::net::TcpStream;
+
+/// More streams than it takes to have four connections.
+const MANY: usize = 64;
+
+/// How long connections that carry nothing may stay, and more.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A pair whose nodes can use more than one processor each.
+async fn pair() -> Pair {
+    let mut pair = Pair::prepare(Transport::Tcp).await;
+    for node in [&mut pair.server, &mut pair.client] {
+        node.variables.push(("TOKIO_WORKER_THREADS", "2".to_owned()));
+    }
+    pair
+}
+
+/// The connections that stand from `node` to the port of `address`.
+fn connections(node: &Node, address: &str) -> usize {
+    let port: u16 = address.split("/tcp/").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let to_it = |line: &&String| {
+        let mut fields = line.split_whitespace().skip(2);
+        let far_end = fields.next().unwrap().ends_with(&format!(":{port:04X}"));
+        far_end && fields.next() == Some("01")
+    };
+    network_sockets(node.pid()).iter().filter(to_it).count()
+}
+
+async fn client(entrance: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(entrance).await.unwrap();
+    ping(&mut client).await.unwrap();
+    client
+}
+
+/// Opens one client after another until there are four connections.
+async fn crowd(entrance: SocketAddr, node: &Node, address: &str) -> Vec<TcpStream> {
+    let mut clients = vec![client(entrance).await];
+    assert_eq!(connections(node, address), 1, "one stream needs no more");
+    while connections(node, address) < 4 {
+        assert!(clients.len() < MANY, "{} connections for {MANY} clients", connections(node, address));
+        clients.push(client(entrance).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    clients
+}
+
+#[tokio::test]
+async fn streams_that_are_open_at_once_share_four_connections_which_go_when_they_have_gone() {
+    let echo = Service::echo();
+    let mut pair = pair().await;
+    pair.launch(&listen("echo", echo.address), &forward("echo")).await;
+    let (entrance, address) = (pair.client.bind("echo").await, pair.server.addresses().await.remove(0));
+    let mut clients = crowd(entrance, &pair.client, &address).await;
+    for _ in 0..8 {
+        clients.push(client(entrance).await);
+    }
+    assert_eq!(connections(&pair.client, &address), 4, "no more than four");
+    for client in &mut clients {
+        ping(client).await.unwrap();
+    }
+    assert_eq!(pair.client.status().await["peers"].as_array().unwrap().len(), 1);
+    clients.truncate(1);
+    within(PATIENCE, "one connection is enough again", async {
+        eventually("three connections have gone", async || (connections(&pair.client, &address) == 1).then_some(()))
+            .await;
+    })
+    .await;
+    ping(&mut clients[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_the_far_end_opens_have_several_connections_too() {
+    let echo = Service::echo();
+    let mut pair = pair().await;
+    pair.launch(&listen("echo", echo.address), &forward("echo")).await;
+    let address = pair.server.addresses().await.remove(0);
+    pair.client.edit(|body| format!("{body}{}", listen("back", echo.address).replace("\"client\"", "\"server\"")));
+    pair.client.reload_applied().await;
+    pair.server.edit(|body| format!("{body}{}", forward("back").replace("\"server\"", "\"client\"")));
+    pair.server.reload_applied().await;
+    let mut clients = crowd(pair.server.bind("back").await, &pair.client, &address).await;
+    for client in &mut clients {
+        ping(client).await.unwrap();
+    }
+}
