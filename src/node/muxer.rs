@@ -29,6 +29,13 @@ use crate::yamux::{self, Role};
 /// hang.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Streams of the peer that may wait for the swarm to see to them. What comes beyond waits in the muxer, which counts it
+/// among the peer's streams even if it has been reset since.
+const MAX_FOR_SWARM: usize = 256;
+
+/// Streams that are received before the connection's other work has its turn.
+const RECEIVED_AT_ONCE: usize = 256;
+
 /// What a dialer says to agree on [`yamux::PROTOCOL`], and what it hears where that is agreed.
 static NEGOTIATION: LazyLock<Vec<u8>> = LazyLock::new(|| agreement(yamux::PROTOCOL));
 
@@ -85,12 +92,27 @@ impl Muxer {
     /// Has the peer's streams received, if there is somebody to do so. The swarm gets the rest.
     fn receive(&mut self, cx: &mut Context<'_>) {
         let Some(reception) = self.introduced.as_ref().and_then(Introduced::reception) else { return };
-        while let Poll::Ready(Ok(stream)) = self.connection.poll_inbound(cx) {
-            self.receiving.push(reception.clone().receive(stream).boxed());
+        for _ in 0..RECEIVED_AT_ONCE {
+            // When the swarm has taken one of them, it polls again.
+            if self.for_swarm.len() >= MAX_FOR_SWARM {
+                return;
+            }
+            let accepted = match self.connection.poll_inbound(cx) {
+                Poll::Ready(Ok(stream)) => {
+                    self.receiving.push(reception.clone().receive(stream).boxed());
+                    true
+                }
+                // An end is told elsewhere.
+                Poll::Ready(Err(_)) | Poll::Pending => false,
+            };
+            match self.receiving.poll_next_unpin(cx) {
+                Poll::Ready(Some(left)) => self.for_swarm.extend(left),
+                Poll::Ready(None) | Poll::Pending if !accepted => return,
+                Poll::Ready(None) | Poll::Pending => {}
+            }
         }
-        while let Poll::Ready(Some(left)) = self.receiving.poll_next_unpin(cx) {
-            self.for_swarm.extend(left);
-        }
+        // Others first.
+        cx.waker().wake_by_ref();
     }
 
     fn connection(self: Pin<&mut Self>) -> &mut yamux::Connection {

@@ -41,7 +41,7 @@ use crate::spec::{Multiaddr, PeerId};
 /// How long a connection that nobody wants may stay.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Streams of one connection that may be negotiating. What comes beyond waits in the muxer, which holds 256 more.
+/// Streams of one connection that may be negotiating. What comes beyond waits in `muxer.rs`.
 const MAX_NEGOTIATING: usize = 256;
 
 /// QUIC says goodbye from a task of its own, which nobody can wait for; without this the process may be gone first, and the
@@ -299,6 +299,8 @@ impl SwarmTask {
                 if self.company.came(connection_id, Instant::now()) {
                     self.connections.company(&peer_id, true);
                     self.swarm.behaviour_mut().streams.supersede(peer_id, connection_id);
+                    // What it was to stand beside may have ended meanwhile.
+                    self.hold_on_to_one(peer_id);
                 }
                 self.let_go_of_the_worse(peer_id);
             }
@@ -312,10 +314,7 @@ impl SwarmTask {
                 if self.company.gone(&connection_id, Instant::now()) == Some(Gone::TurnedAway) {
                     self.connections.company(&peer_id, false);
                 }
-                let left = self.connections.of(&peer_id);
-                if let Some(heir) = self.company.promote(left.iter().map(|connection| connection.id)) {
-                    self.swarm.behaviour_mut().streams.hold(peer_id, heir);
-                }
+                self.hold_on_to_one(peer_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
                     let now = Instant::now();
@@ -360,6 +359,14 @@ impl SwarmTask {
             for worse in connections.iter().filter(|other| other.route == Route::DirectQuic && other.local.is_none()) {
                 self.swarm.behaviour_mut().streams.supersede(peer, worse.id);
             }
+        }
+    }
+
+    /// Holds on to one of a peer's connections, if all that are left were dialled beside another that has ended.
+    fn hold_on_to_one(&mut self, peer: PeerId) {
+        let left = self.connections.of(&peer);
+        if let Some(heir) = self.company.promote(left.iter().map(|connection| connection.id)) {
+            self.swarm.behaviour_mut().streams.hold(peer, heir);
         }
     }
 

@@ -68,17 +68,12 @@ impl Chunk {
 
     /// The same bytes in a piece that is not much larger than they are, if they are few: many of them may have to wait.
     pub fn fitted(self) -> Self {
-        if !self.is_small() || self.bytes.capacity() < MAX {
+        if self.len() > SMALL || self.bytes.capacity() < MAX {
             return self;
         }
         let mut fitted = Self::for_bytes(self.len());
         fitted.fill(self.as_slice());
         fitted
-    }
-
-    /// Whether it costs less to copy the bytes than to hold a large piece for them.
-    pub fn is_small(&self) -> bool {
-        self.len() <= SMALL
     }
 
     /// Leaves out the next `n` bytes.
@@ -93,6 +88,12 @@ impl Chunk {
 
     pub fn len(&self) -> usize {
         self.bytes.len() - self.taken
+    }
+
+    /// What is held, whether or not it is filled.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -86,10 +86,10 @@ impl Drop for Queue {
 }
 
 /// Puts `chunk` behind the others, into the last of them if it has room: small ones share a piece, or somebody who
-/// sends byte by byte would have us keep a piece for each.
+/// sends byte by byte would have us keep a piece for each. Only what fills most of a piece anyway isn't copied.
 pub fn append(chunks: &mut VecDeque<Chunk>, chunk: Chunk) {
     match chunks.back_mut() {
-        Some(last) if chunk.is_small() && last.room() >= chunk.len() => {
+        Some(last) if chunk.len() <= chunk::MAX / 2 && last.room() >= chunk.len() => {
             last.fill(chunk.as_slice());
         }
         _ => chunks.push_back(chunk),
@@ -124,6 +124,19 @@ mod tests {
         assert_eq!(late.room(), SHARE - SMALL_SHARE);
         late.clear();
         assert_eq!(backlog.0.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn no_pieces_of_any_length_are_much_larger_than_what_they_hold() {
+        for length in [1, chunk::MAX / 4, chunk::MAX / 4 + 1, chunk::MAX / 2, chunk::MAX / 2 + 1, chunk::MAX] {
+            let mut queue = Queue::new(Arc::default());
+            let bytes = 64 * length;
+            for _ in 0..64 {
+                queue.push(chunk(length));
+            }
+            let held = queue.chunks.iter().map(Chunk::capacity).sum::<usize>();
+            assert!(held <= 2 * bytes + chunk::MAX, "{length}: {held} for {bytes}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Stream {
         self.cell.schedule(&mut state);
     }
 
-    /// Writes what `from` says, which is read straight into what is sent, without a copy. Ready with the number of bytes,
+    /// Writes what `from` says, which is read straight into what is sent; only a little is copied. Ready with the number of bytes,
     /// 0 where `from` has said all. Nothing is read while nothing can be written.
     ///
     /// # Errors

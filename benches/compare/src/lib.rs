@@ -2,7 +2,8 @@
 //!
 //! `peers` and `place` start pairs of daemons, anywhere; `load` is what goes through them. `experiments` puts the two together,
 //! and yields samples of `measures`. `setting` says where: on loopback, or over a `line`, which is two namespaces with a `wire` between
-//! them. `run` is the order of it all. `targets`, `report` and `plot` only look at the results.
+//! them. `run` is the order of it all. `targets`, `report` and `plot` only look at the results;
+//! `readme` only at those that are committed.
 
 pub mod arguments;
 pub mod experiments;
@@ -16,6 +17,7 @@ pub mod peers;
 pub mod place;
 pub mod plot;
 pub mod procfs;
+pub mod readme;
 pub mod report;
 pub mod results;
 pub mod run;

@@ -94,10 +94,15 @@ fn table(results: &Results, columns: &[(String, String)], cell: impl Fn(Measure,
         if cells.iter().all(|cell| cell == GAP) {
             continue;
         }
-        let better = if measure.is_gain() { '↑' } else { '↓' };
-        let _ = writeln!(text, "| {} ({}) {better} | {} |", measure.title(), measure.unit(), cells.join(" | "));
+        let _ = writeln!(text, "| {} | {} |", row_title(measure), cells.join(" | "));
     }
     text
+}
+
+/// A measure with its unit, and whether more of it is better.
+pub fn row_title(measure: Measure) -> String {
+    let better = if measure.is_gain() { '↑' } else { '↓' };
+    format!("{} ({}) {better}", measure.title(), measure.unit())
 }
 
 /// A row for each target: what is wanted, what there is, and whether that is enough.

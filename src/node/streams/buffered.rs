@@ -70,6 +70,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Buffered<S> {
+    /// Sends what is left of a copy.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.unsent.is_some() {
+            ready!(Bytes::poll_write(&mut self.unsent, cx, &mut self.stream))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Bytes {
     /// Holds no buffer while there is nothing to read. `None` at the end.
     fn poll_read(cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin)) -> Poll<io::Result<Option<Self>>> {
@@ -116,18 +126,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Buffered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        while self.unsent.is_some() {
-            let this = &mut *self;
-            ready!(Bytes::poll_write(&mut this.unsent, cx, &mut this.stream))?;
-        }
+        ready!(self.poll_rest(cx))?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
