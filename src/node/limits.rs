@@ -30,8 +30,9 @@ const MAX_STRANGERS: usize = 16;
 /// ever take memory.
 const WELCOME: Duration = Duration::from_secs(20);
 /// Connections of strangers, where something is.
-const MAX_GUESTS: usize = 1_024;
-const MAX_PER_STRANGER: usize = 4;
+const MAX_GUESTS: usize = 4_096;
+/// Those that share a busy peer's streams, and as many that take their places when it has changed its network.
+const MAX_PER_STRANGER: usize = 8;
 const MAX_PER_KNOWN_PEER: usize = 16;
 
 #[derive(Debug, thiserror::Error)]

@@ -221,3 +221,88 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Confirming<C> {
         Pin::new(&mut self.io).poll_close(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::io::BufReader;
+    use libp2p::{core::ConnectedPoint, swarm::ConnectionId};
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+    use crate::{
+        node::streams::{Connection, Reception, multistream::HEADER},
+        spec::{Multiaddr, PeerId},
+        yamux::{Budget, Config},
+    };
+
+    const STREAMS: usize = 400;
+
+    /// Both ends of a connection; streams of the first are received by nobody but the swarm of the other.
+    async fn ends() -> (Muxer, Muxer) {
+        let (one, other) = tokio::io::duplex(64 * 1024);
+        let config = || Config { max_inbound_streams: Box::new(|| STREAMS), budget: Budget::new(0) };
+        let muxers = Arc::<Muxers>::default();
+        let (peer, own) = tokio::join!(
+            Muxer::begin(BufReader::new(one.compat()), Role::Dialer, config(), Arc::default()),
+            Muxer::begin(BufReader::new(other.compat()), Role::Listener, config(), muxers.clone()),
+        );
+        let (peer, mut own) = (peer.unwrap(), own.unwrap());
+        work(&mut own).await;
+        let address = Multiaddr::empty();
+        let point = ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address };
+        let connection = Connection::new(ConnectionId::new_unchecked(1), PeerId::random(), &point);
+        let reception = Reception::new(Arc::new(connection), Arc::default(), Arc::default(), Arc::default());
+        assert!(muxers.take().unwrap().reception.set(Arc::new(reception)).is_ok());
+        (peer, own)
+    }
+
+    /// Has a muxer do what there is to do at once.
+    async fn work(muxer: &mut Muxer) {
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut *muxer).poll(cx).is_pending())).await;
+    }
+
+    #[tokio::test]
+    async fn only_so_many_streams_wait_for_the_swarm_and_none_is_lost() {
+        let test = async {
+            let (mut peer, mut own) = ends().await;
+            let opened = async {
+                let mut streams = Vec::new();
+                for _ in 0..STREAMS {
+                    let mut stream = poll_fn(|cx| Pin::new(&mut peer).poll_outbound(cx)).await.unwrap();
+                    stream.write_all(HEADER).await.unwrap();
+                    streams.push(stream);
+                }
+                streams
+            };
+            let taken = async {
+                poll_fn(|cx| {
+                    assert!(Pin::new(&mut own).poll(cx).is_pending());
+                    match own.for_swarm.len() {
+                        MAX_FOR_SWARM => Poll::Ready(()),
+                        _ => Poll::Pending,
+                    }
+                })
+                .await;
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                    work(&mut own).await;
+                    assert_eq!(own.for_swarm.len(), MAX_FOR_SWARM);
+                }
+                for _ in 0..STREAMS {
+                    let taken = poll_fn(|cx| {
+                        assert!(Pin::new(&mut own).poll(cx).is_pending());
+                        Pin::new(&mut own).poll_inbound(cx)
+                    });
+                    drop(taken.await.unwrap());
+                }
+            };
+            let _ = tokio::join!(opened, taken);
+        };
+        // A task, as the swarm's are: they are known by their ids.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(test);
+        tasks.join_next().await.unwrap().unwrap();
+    }
+}

@@ -33,7 +33,7 @@ use std::{
 };
 
 #[cfg(test)]
-pub use self::buffer::LENT;
+pub use self::{buffer::LENT, reception::Reception};
 pub use self::{
     connection::{Connection, Route, remote_address},
     connections::{Connections, Waiting},

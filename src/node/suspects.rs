@@ -12,7 +12,7 @@ use libp2p::swarm::ConnectionId;
 use tokio::time::{Instant, timeout_at};
 
 use super::streams::{Connection, Handshake, Opener, RequestError};
-use crate::spec::StreamProtocol;
+use crate::spec::{PeerId, StreamProtocol};
 
 /// Nobody offers this. To be told so is a sign of life that costs the far end nothing.
 const NOBODY_OFFERS: StreamProtocol = StreamProtocol::new("/p2ptun/are-you-there/1");
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Suspects {
     asked: FuturesUnordered<BoxFuture<'static, Option<Arc<Connection>>>>,
     /// By the dial that may replace them.
-    rivals: HashMap<ConnectionId, ConnectionId>,
+    rivals: HashMap<ConnectionId, (PeerId, Vec<ConnectionId>)>,
 }
 
 impl Suspects {
@@ -53,13 +53,19 @@ impl Suspects {
     }
 
     /// `dial` is to show whether the peer of the `silent` connection can be reached.
-    pub fn challenge(&mut self, dial: ConnectionId, silent: ConnectionId) {
-        self.rivals.insert(dial, silent);
+    pub fn challenge(&mut self, dial: ConnectionId, silent: &Connection) {
+        self.rivals.insert(dial, (silent.peer, vec![silent.id]));
     }
 
-    /// A dial has ended: the connection whose place it takes if it succeeded.
-    pub fn replaced_by(&mut self, dial: &ConnectionId) -> Option<ConnectionId> {
-        self.rivals.remove(dial)
+    /// Leaves the `silent` connection to a dial that another one of the same peer has caused. Returns whether there is one.
+    pub fn join(&mut self, silent: &Connection) -> bool {
+        let under_way = self.rivals.values_mut().find(|(peer, _)| *peer == silent.peer);
+        under_way.map(|(_, suspects)| suspects.push(silent.id)).is_some()
+    }
+
+    /// A dial has ended: the connections whose place it takes if it succeeded.
+    pub fn replaced_by(&mut self, dial: &ConnectionId) -> Vec<ConnectionId> {
+        self.rivals.remove(dial).map(|(_, suspects)| suspects).unwrap_or_default()
     }
 }
 
@@ -68,15 +74,30 @@ mod tests {
     use libp2p::core::{ConnectedPoint, Endpoint, transport::PortUse};
 
     use super::*;
-    use crate::spec::{Multiaddr, PeerId};
+    use crate::spec::Multiaddr;
 
     fn connection(id: usize) -> Arc<Connection> {
+        connection_to(PeerId::random(), id)
+    }
+
+    fn connection_to(peer: PeerId, id: usize) -> Arc<Connection> {
         let point = ConnectedPoint::Dialer {
             address: Multiaddr::empty(),
             role_override: Endpoint::Dialer,
             port_use: PortUse::New,
         };
-        Arc::new(Connection::new(ConnectionId::new_unchecked(id), PeerId::random(), &point))
+        Arc::new(Connection::new(ConnectionId::new_unchecked(id), peer, &point))
+    }
+
+    #[test]
+    fn one_dial_takes_the_place_of_all_that_fall_silent_meanwhile() {
+        let (mut suspects, peer, dial) = (Suspects::default(), PeerId::random(), ConnectionId::new_unchecked(9));
+        let [first, second] = [1, 2].map(|id| connection_to(peer, id));
+        assert!(!suspects.join(&first));
+        suspects.challenge(dial, &first);
+        assert!(suspects.join(&second) && !suspects.join(&connection(3)));
+        assert_eq!(suspects.replaced_by(&dial), [first.id, second.id]);
+        assert!(suspects.replaced_by(&dial).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

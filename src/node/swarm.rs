@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     NodeConfig, NodeView, PeerView,
-    company::{self, Company, Gone},
+    company::{self, Company, Pays},
     dialer::{Dialer, NO_ADDRESS},
     events::{Ending, Events, innermost},
     limits::Limits,
@@ -235,23 +235,39 @@ impl SwarmTask {
     /// Dials the peer of a connection that gives no sign of life: if that works, new streams need not wait for it.
     fn challenge(&mut self, silent: &Connection) {
         let addresses = self.dialer.addresses(&silent.peer).to_vec();
-        if addresses.is_empty() || self.connections.has_replaced(&silent.peer) {
+        if addresses.is_empty() || self.suspects.join(silent) {
+            return;
+        }
+        if self.connections.has_replaced(&silent.peer) {
+            // A new connection stands already, or is to be had no better.
+            if !self.connections.beside(&silent.peer, silent.id).is_empty() {
+                self.replace(silent.peer, silent.id);
+                self.hold_on_to_one(silent.peer);
+            }
             return;
         }
         tracing::debug!(peer = %silent.peer, address = %silent.remote, "connection gives no sign of life; dialling anew");
         let options = dial_options(silent.peer, addresses);
         let id = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => self.suspects.challenge(id, silent.id),
+            Ok(()) => self.suspects.challenge(id, silent),
             Err(error) => tracing::debug!(peer = %silent.peer, %error, "dial failed"),
         }
+    }
+
+    /// Has new streams take any other connection.
+    fn replace(&mut self, peer: PeerId, old: ConnectionId) {
+        self.connections.replace(&peer, old);
+        self.swarm.behaviour_mut().streams.supersede(peer, old);
     }
 
     /// Dials another connection beside one that carries several streams, if that helps them.
     fn dial_beside(&mut self, crowded: &Connection) {
         let Connection { id, peer, remote, .. } = crowded;
-        if !company::pays(self.pulses.round_trip(id)) {
-            return self.connections.company(peer, false);
+        match company::pays(self.pulses.round_trip(id)) {
+            Pays::Yes if self.closing.is_none() => {}
+            Pays::NotKnownYet => return self.connections.ask_again_for_company(peer),
+            Pays::Yes | Pays::No => return self.connections.no_company(peer),
         }
         let options = dial_options(*peer, vec![remote.clone()]);
         let dial = options.connection_id();
@@ -263,8 +279,8 @@ impl SwarmTask {
     }
 
     fn company_failed(&mut self, dial: ConnectionId) {
-        if let Some(peer) = self.company.failed(&dial) {
-            self.connections.company(&peer, false);
+        if let Some(peer) = self.company.ended(&dial) {
+            self.connections.no_company(&peer);
         }
     }
 
@@ -291,17 +307,25 @@ impl SwarmTask {
                 self.dialer.connected(peer_id, connection_id, Instant::now());
                 let route = self.connections.find(connection_id).map(|connection| connection.route);
                 self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
-                if let Some(old) = self.suspects.replaced_by(&connection_id) {
+                let replaced = self.suspects.replaced_by(&connection_id);
+                let mut beside = self.company.ended(&connection_id).is_some();
+                if !replaced.is_empty() {
                     tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
-                    self.connections.replace(&peer_id, old);
-                    self.swarm.behaviour_mut().streams.supersede(peer_id, old);
+                    beside = replaced.iter().all(|old| self.connections.is_company(&peer_id, *old));
+                    for old in replaced {
+                        self.replace(peer_id, old);
+                    }
+                    // What has silenced one may have silenced all.
+                    for (connection, opener) in self.connections.beside(&peer_id, connection_id) {
+                        self.suspects.ask(connection, opener);
+                    }
                 }
-                if self.company.came(connection_id, Instant::now()) {
-                    self.connections.company(&peer_id, true);
+                if beside {
+                    self.connections.mark_company(&peer_id, connection_id);
                     self.swarm.behaviour_mut().streams.supersede(peer_id, connection_id);
-                    // What it was to stand beside may have ended meanwhile.
-                    self.hold_on_to_one(peer_id);
                 }
+                // What it was to stand beside may have ended, or been replaced.
+                self.hold_on_to_one(peer_id);
                 self.let_go_of_the_worse(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
@@ -311,9 +335,6 @@ impl SwarmTask {
                     self.events.went(peer_id, &ending, Instant::now());
                 }
                 self.pulses.end(&connection_id);
-                if self.company.gone(&connection_id, Instant::now()) == Some(Gone::TurnedAway) {
-                    self.connections.company(&peer_id, false);
-                }
                 self.hold_on_to_one(peer_id);
                 if num_established == 0 {
                     self.agents.remove(&peer_id);
@@ -364,8 +385,7 @@ impl SwarmTask {
 
     /// Holds on to one of a peer's connections, if all that are left were dialled beside another that has ended.
     fn hold_on_to_one(&mut self, peer: PeerId) {
-        let left = self.connections.of(&peer);
-        if let Some(heir) = self.company.promote(left.iter().map(|connection| connection.id)) {
+        if let Some(heir) = self.connections.heir(&peer) {
             self.swarm.behaviour_mut().streams.hold(peer, heir);
         }
     }
@@ -380,6 +400,9 @@ impl SwarmTask {
     }
 
     fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
+        if matches!(result, Ok(_) | Err(ping::Failure::Unsupported)) {
+            self.connections.has_answered(&peer, connection);
+        }
         match result {
             Ok(round_trip) => self.pulses.answered(connection, round_trip, Instant::now()),
             Err(ping::Failure::Unsupported) => self.pulses.end(&connection),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    iter, mem,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,9 +25,12 @@ const SURE_FOR: Duration = Duration::from_secs(1);
 /// only its own streams, and its own task, so that they can use more than one processor.
 const MAX_ABREAST: usize = 4;
 
-/// How long after its last stream a connection beside the oldest takes new ones. Whoever has dialled it lets go of it not
-/// much later, and a stream that is opened at that moment would be lost.
-const WARM_FOR: Duration = Duration::from_secs(5);
+/// How long after its last stream a connection that nobody holds on to takes new ones. It ends two seconds later, and a
+/// stream that is opened at that moment would be lost.
+const WARM_FOR: Duration = Duration::from_secs(8);
+
+/// One that ends before this age was not wanted by the far end.
+const YOUNG: Duration = Duration::from_secs(5);
 
 /// Between one connection beside the oldest that came to nothing and the next attempt.
 const COMPANY_PAUSE: Duration = Duration::from_secs(60);
@@ -61,6 +64,18 @@ struct Held {
     opener: Opener,
     /// When it was last known to be alive, or asked whether it is.
     last_sign: Instant,
+    standing: Standing,
+}
+
+enum Standing {
+    /// It is held on to, if the configuration or an offer gives a reason.
+    Lasting,
+    /// It was dialled beside another, and ends when it has not been used for a while.
+    Company {
+        since: Instant,
+        /// The far end has let it in.
+        answered: bool,
+    },
 }
 
 /// Whether another connection beside those that there are may be asked for.
@@ -68,7 +83,7 @@ struct Held {
 enum Company {
     #[default]
     Welcome,
-    /// It has been asked for.
+    /// It has been asked for, and the far end has yet to answer on it.
     Coming,
     /// The last one came to nothing.
     NotBefore(Instant),
@@ -76,12 +91,22 @@ enum Company {
 
 impl Held {
     fn streams(&self) -> usize {
-        self.opener.live().map_or(0, Live::streams)
+        self.opener.live().map_or(0, Live::load)
     }
 
-    /// Whether nobody is about to let go of it.
-    fn is_warm(&self) -> bool {
-        self.opener.live().is_some_and(|live| live.idle_for() < WARM_FOR)
+    fn is_company(&self) -> bool {
+        matches!(self.standing, Standing::Company { .. })
+    }
+
+    /// Whether it may take a new stream: nobody is about to let go of it. Which of the connections that the far end has
+    /// dialled it holds on to is not known; it is the oldest, if nothing has happened to that.
+    fn takes_streams(&self, is_oldest: bool) -> bool {
+        let is_warm = || self.opener.live().is_some_and(|live| live.idle_for() < WARM_FOR);
+        match self.standing {
+            Standing::Lasting if self.connection.local.is_none() => true,
+            Standing::Lasting => is_oldest || is_warm(),
+            Standing::Company { answered, .. } => answered && is_warm(),
+        }
     }
 }
 
@@ -102,6 +127,11 @@ impl Entry {
         self.connections.iter().filter(is_one)
     }
 
+    /// Those of them that may take a new stream.
+    fn usable(&self) -> impl Iterator<Item = &Held> {
+        self.abreast().enumerate().filter(|(nth, held)| held.takes_streams(*nth == 0)).map(|(_, held)| held)
+    }
+
     /// The connection that can be dialled again to have another beside it, if that is wanted now.
     fn wants_company(&self, now: Instant) -> Option<&Arc<Connection>> {
         match self.company {
@@ -109,10 +139,9 @@ impl Entry {
             Company::NotBefore(time) if time <= now => {}
             Company::Coming | Company::NotBefore(_) => return None,
         }
-        let (abreast, streams) =
-            self.abreast().fold((0, 0), |(abreast, streams), held| (abreast + 1, streams + held.streams()));
+        let streams = self.abreast().map(Held::streams).sum::<usize>();
         let dialled = self.abreast().map(|held| &held.connection).find(|connection| connection.local.is_none());
-        dialled.filter(|_| abreast < MAX_ABREAST && streams > abreast)
+        dialled.filter(|_| self.abreast().count() < MAX_ABREAST && streams > self.usable().count())
     }
 
     fn is_idle(&self) -> bool {
@@ -130,16 +159,9 @@ impl Connections {
             let Connection { id, route, .. } = *held.connection;
             (route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(&id)
         };
-        let first = entry.connections.iter().find(usable)?;
-        let mut abreast = entry.abreast().filter(usable);
-        let best = match abreast.next() {
-            // The first of those with the fewest.
-            Some(oldest) => {
-                iter::once(oldest).chain(abreast.filter(|held| held.is_warm())).min_by_key(|held| held.streams())
-            }
-            None => None,
-        };
-        let Held { connection, opener, .. } = best.unwrap_or(first);
+        // The first of those with the fewest.
+        let best = entry.usable().filter(usable).min_by_key(|held| held.streams());
+        let Held { connection, opener, .. } = best.or_else(|| entry.connections.iter().find(usable))?;
         Some((connection.clone(), opener.clone()))
     }
 
@@ -173,19 +195,67 @@ impl Connections {
     }
 
     /// Takes the connections of ours that somebody should dial another beside, and
-    /// [say what came of it](Connections::company).
+    /// say what came of it.
     pub fn take_crowded(&self) -> Vec<Arc<Connection>> {
         take(&self.crowded)
     }
 
-    /// What came of the wish to have another connection beside those to `peer`.
-    pub fn company(&self, peer: &PeerId, came: bool) {
+    /// Takes back the wish for another connection to `peer`: there is none to be had, or none that would help, for now.
+    pub fn no_company(&self, peer: &PeerId) {
         if let Some(entry) = self.lock().get_mut(peer) {
-            entry.company = match came {
-                true => Company::Welcome,
-                false => Company::NotBefore(Instant::now() + COMPANY_PAUSE),
-            };
+            entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
         }
+    }
+
+    /// Takes back the same wish until the next stream: it is not known yet whether it would help.
+    pub fn ask_again_for_company(&self, peer: &PeerId) {
+        if let Some(entry) = self.lock().get_mut(peer) {
+            entry.company = Company::Welcome;
+        }
+    }
+
+    /// Says that a connection stands beside others, and nobody will hold on to it.
+    pub fn mark_company(&self, peer: &PeerId, id: ConnectionId) {
+        if let Some(held) = self.lock().get_mut(peer).and_then(|entry| entry.held(id)) {
+            held.standing = Standing::Company { since: Instant::now(), answered: false };
+        }
+    }
+
+    /// Whether [that](Connections::mark_company) has been said.
+    pub fn is_company(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.lock().get_mut(peer).and_then(|entry| entry.held(id)).is_some_and(|held| held.is_company())
+    }
+
+    /// Says that the far end has answered on a connection.
+    pub fn has_answered(&self, peer: &PeerId, id: ConnectionId) {
+        let mut peers = self.lock();
+        let Some(entry) = peers.get_mut(peer) else { return };
+        if let Some(Standing::Company { answered: answered @ false, .. }) =
+            entry.held(id).map(|held| &mut held.standing)
+        {
+            *answered = true;
+            entry.company = Company::Welcome;
+        }
+    }
+
+    /// Where all connections of a peer that share its streams stand beside one that has ended, the one that takes its
+    /// place, to be held on to from now on.
+    pub fn heir(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let mut peers = self.lock();
+        let entry = peers.get_mut(peer)?;
+        let heir = entry.abreast().next()?.connection.id;
+        if !entry.abreast().all(Held::is_company) {
+            return None;
+        }
+        entry.held(heir)?.standing = Standing::Lasting;
+        Some(heir)
+    }
+
+    /// The other connections that share the streams of `peer`.
+    pub fn beside(&self, peer: &PeerId, id: ConnectionId) -> Vec<(Arc<Connection>, Opener)> {
+        let peers = self.lock();
+        let others = peers.get(peer).into_iter().flat_map(Entry::abreast).filter(|held| held.connection.id != id);
+        others.map(|held| (held.connection.clone(), held.opener.clone())).collect()
     }
 
     /// Takes the connections of which somebody should ask whether they still live.
@@ -224,7 +294,8 @@ impl Connections {
     pub(super) fn add(&self, connection: Arc<Connection>, opener: Opener) {
         let mut peers = self.lock();
         let entry = peers.entry(connection.peer).or_default();
-        entry.connections.push(Held { connection, opener, last_sign: Instant::now() });
+        let (last_sign, standing) = (Instant::now(), Standing::Lasting);
+        entry.connections.push(Held { connection, opener, last_sign, standing });
         entry.rank();
         entry.last_failure = None;
         entry.changed.notify_waiters();
@@ -233,6 +304,11 @@ impl Connections {
     pub(super) fn remove(&self, peer: &PeerId, id: ConnectionId) {
         let mut peers = self.lock();
         if let Some(entry) = peers.get_mut(peer) {
+            if let Some(Standing::Company { since, .. }) = entry.held(id).map(|held| &held.standing)
+                && since.elapsed() < YOUNG
+            {
+                entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
+            }
             entry.connections.retain(|held| held.connection.id != id);
             entry.replaced.retain(|replaced| *replaced != id);
             if entry.is_idle() {
@@ -385,15 +461,46 @@ mod tests {
         let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
         let [oldest, second, third] = [1, 2, 3].map(ConnectionId::new_unchecked);
         assert_eq!(best(), oldest, "of equals");
-        let _first = lives[0].enter();
+        for id in [second, third] {
+            table.mark_company(&peer, id);
+        }
+        let first = lives[0].enter().carrying();
+        assert_eq!(best(), oldest, "the far end has yet to let the others in");
+        for id in [second, third] {
+            table.has_answered(&peer, id);
+        }
+        drop(first);
+        assert_eq!(best(), oldest);
+        let _first = lives[0].enter().carrying();
         assert_eq!(best(), second);
-        let _second = lives[1].enter();
+        let _second = lives[1].enter().carrying();
         assert_eq!(best(), third);
         assert_eq!(table.best(&peer, RelayUse::Any, &[third]).unwrap().0.id, oldest);
         tokio::time::advance(WARM_FOR).await;
         assert_eq!(best(), oldest, "the third has been idle for long");
         table.replace(&peer, oldest);
         assert_eq!(best(), second);
+        assert_eq!((table.heir(&peer), table.heir(&peer)), (Some(second), None));
+        drop(_second);
+        tokio::time::advance(WARM_FOR).await;
+        assert_eq!(best(), second, "it is held on to now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_connections_that_the_far_end_has_dialled_the_oldest_lasts_and_others_while_they_are_warm() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let lives = [1, 2].map(|id| {
+            let (_, opener, live) = dialled(id, peer);
+            table.add(connection(id, peer, "/ip4/127.0.0.1/tcp/1"), opener);
+            live
+        });
+        let best = |tried: &[_]| table.best(&peer, RelayUse::Any, tried).unwrap().0.id;
+        let [oldest, other] = [1, 2].map(ConnectionId::new_unchecked);
+        let _stream = lives[0].enter().carrying();
+        assert_eq!(best(&[]), other);
+        tokio::time::advance(WARM_FOR).await;
+        assert_eq!(best(&[]), oldest);
+        assert_eq!(best(&[oldest]), other, "there is nothing better");
     }
 
     #[tokio::test(start_paused = true)]
@@ -405,21 +512,31 @@ mod tests {
             table.in_use(&first);
             table.take_crowded().len()
         };
-        let mut streams = vec![live.enter()];
+        let _being_agreed_on = live.enter();
+        let mut streams = vec![live.enter().carrying()];
         assert_eq!(asked(), 0, "one stream has one connection");
-        streams.push(live.enter());
+        streams.push(live.enter().carrying());
         assert_eq!((asked(), asked()), (1, 0), "it is coming");
-        table.company(&peer, false);
+        table.no_company(&peer);
         assert_eq!(asked(), 0, "it did not come");
         tokio::time::advance(COMPANY_PAUSE).await;
         assert_eq!(asked(), 1);
-        streams.resize_with(9, || live.enter());
+        table.ask_again_for_company(&peer);
+        assert_eq!(asked(), 1);
+        streams.resize_with(9, || live.enter().carrying());
         for id in 2..=MAX_ABREAST {
             let (connection, opener, _) = dialled(id, peer);
+            let id = connection.id;
             table.add(connection, opener);
-            table.company(&peer, true);
-            assert_eq!(asked(), usize::from(id < MAX_ABREAST), "{id} connections");
+            table.mark_company(&peer, id);
+            assert_eq!(asked(), 0, "{id} has yet to be answered");
+            table.has_answered(&peer, id);
+            assert_eq!(asked(), usize::from(id != ConnectionId::new_unchecked(MAX_ABREAST)), "{id}");
         }
+        let youngest = ConnectionId::new_unchecked(MAX_ABREAST);
+        tokio::time::advance(YOUNG / 2).await;
+        table.remove(&peer, youngest);
+        assert_eq!(asked(), 0, "the far end has closed the last");
     }
 
     #[test]
@@ -428,7 +545,7 @@ mod tests {
         let held = connection(1, peer, "/ip4/127.0.0.1/tcp/1");
         let (_, opener, live) = dialled(1, peer);
         table.add(held.clone(), opener);
-        let _streams = [live.enter(), live.enter(), live.enter()];
+        let _streams = [live.enter().carrying(), live.enter().carrying(), live.enter().carrying()];
         table.in_use(&held);
         table.serves(&held);
         assert!(table.take_crowded().is_empty());

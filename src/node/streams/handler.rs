@@ -2,9 +2,10 @@
 //! of our own in the order in which they were asked for.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::Ready,
-    iter, option,
+    iter, mem, option,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -68,6 +69,10 @@ pub struct Handler {
     muxers: Arc<Muxers>,
     opening: usize,
     live: Arc<Live>,
+    /// When the last stream had ended as of the last look.
+    last_end: Instant,
+    /// Whether one has ended since the swarm last asked.
+    was_in_use: Cell<bool>,
     reception: Arc<Reception>,
 }
 
@@ -92,6 +97,8 @@ impl Handler {
             requests,
             muxers,
             opening: 0,
+            last_end: live.last_end(),
+            was_in_use: Cell::new(false),
             live,
             reception,
         };
@@ -169,7 +176,7 @@ impl ConnectionHandler for Handler {
 
     fn connection_keep_alive(&self) -> bool {
         // The swarm counts only the streams that it has opened.
-        self.keep_alive || self.live.is_in_use()
+        self.keep_alive || self.live.is_in_use() || self.was_in_use.take()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Wanted, Request, Infallible>> {
@@ -184,8 +191,14 @@ impl ConnectionHandler for Handler {
             let _ = muxer.reception.set(self.reception.clone());
         }
         if !self.keep_alive {
-            // Once the last stream has ended, the connection need not stay.
-            let _ = self.live.poll_below(1, cx);
+            // The swarm counts how long a connection has not been needed, and has not seen the streams that have begun and
+            // ended since it last looked.
+            self.live.watch(cx);
+            let last_end = self.live.last_end();
+            if mem::replace(&mut self.last_end, last_end) != last_end {
+                self.was_in_use.set(true);
+                cx.waker().wake_by_ref();
+            }
         }
         let request = ready!(self.poll_request(cx));
         self.opening += 1;

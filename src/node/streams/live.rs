@@ -20,8 +20,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// Counts live streams and wakes the connection's handler when one ends; tells the streams when the connection has.
 pub struct Live {
     streams: AtomicUsize,
-    /// Since when there has been none, at the last time that there was none.
-    idle_since: Mutex<Instant>,
+    /// Those of them that a tunnel has.
+    carrying: AtomicUsize,
+    /// When the last stream ended that has.
+    last_end: Mutex<Instant>,
     handler: AtomicWaker,
     ended: CancellationToken,
 }
@@ -29,7 +31,8 @@ pub struct Live {
 impl Default for Live {
     fn default() -> Self {
         let (handler, ended) = (AtomicWaker::new(), CancellationToken::new());
-        Self { streams: AtomicUsize::new(0), idle_since: Mutex::new(Instant::now()), handler, ended }
+        let (streams, carrying) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { streams, carrying, last_end: Mutex::new(Instant::now()), handler, ended }
     }
 }
 
@@ -37,7 +40,7 @@ impl Live {
     /// Counts one stream for as long as the returned value lives.
     pub fn enter(self: &Arc<Self>) -> LiveGuard {
         self.streams.fetch_add(1, AcqRel);
-        LiveGuard { connection_ended: None, live: self.clone(), _place: None }
+        LiveGuard { connection_ended: None, live: self.clone(), carries: false, _place: None }
     }
 
     /// The same, for one that holds a place among those that were opened here.
@@ -47,26 +50,36 @@ impl Live {
         guard
     }
 
-    /// How many streams live.
-    pub fn streams(&self) -> usize {
-        self.streams.load(Acquire)
+    /// How many streams carry what tunnels have to say. Others are being agreed on, or ask whether the far end lives.
+    pub fn load(&self) -> usize {
+        self.carrying.load(Acquire)
     }
 
     /// Whether any stream lives.
     pub fn is_in_use(&self) -> bool {
-        self.streams() > 0
+        self.streams.load(Acquire) > 0
     }
 
     /// How long no stream has lived.
     pub fn idle_for(&self) -> Duration {
         match self.is_in_use() {
             true => Duration::ZERO,
-            false => self.idle_since().elapsed(),
+            false => self.last_end().elapsed(),
         }
     }
 
-    fn idle_since(&self) -> MutexGuard<'_, Instant> {
-        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the last stream ended that has; before there was any, when the connection began.
+    pub fn last_end(&self) -> Instant {
+        *self.lock_last_end()
+    }
+
+    /// Wakes the caller when the next stream ends.
+    pub fn watch(&self, cx: &mut Context<'_>) {
+        self.handler.register(cx.waker());
+    }
+
+    fn lock_last_end(&self) -> MutexGuard<'_, Instant> {
+        self.last_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection is no more.
@@ -79,7 +92,7 @@ impl Live {
         if self.streams.load(Acquire) < limit {
             return Poll::Ready(());
         }
-        self.handler.register(cx.waker());
+        self.watch(cx);
         // One may have ended between the look and the registration.
         match self.streams.load(Acquire) < limit {
             true => Poll::Ready(()),
@@ -93,10 +106,19 @@ pub struct LiveGuard {
     live: Arc<Live>,
     /// Few ever ask.
     connection_ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    carries: bool,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl LiveGuard {
+    /// Says that a tunnel has the stream.
+    pub fn carrying(mut self) -> Self {
+        if !std::mem::replace(&mut self.carries, true) {
+            self.live.carrying.fetch_add(1, AcqRel);
+        }
+        self
+    }
+
     /// Ready when the connection has ended.
     pub fn poll_connection_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ended = &self.live.ended;
@@ -108,8 +130,9 @@ impl LiveGuard {
 impl Drop for LiveGuard {
     fn drop(&mut self) {
         // Before the stream is gone, so that nobody takes the connection for long idle.
-        *self.live.idle_since() = Instant::now();
+        *self.live.lock_last_end() = Instant::now();
         self.live.streams.fetch_sub(1, AcqRel);
+        self.live.carrying.fetch_sub(usize::from(self.carries), AcqRel);
         self.live.handler.wake();
     }
 }

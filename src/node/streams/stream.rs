@@ -46,11 +46,11 @@ struct Remote {
 
 impl Stream {
     pub(super) fn remote(substream: Substream, live: LiveGuard) -> Self {
-        Self(Io::Remote(Box::new(Remote { substream: Buffered::new(substream.compat()), live })))
+        Self(Io::Remote(Box::new(Remote { substream: Buffered::new(substream.compat()), live: live.carrying() })))
     }
 
     pub(super) fn direct(stream: Named, live: LiveGuard) -> Self {
-        Self(Io::Direct(Direct { stream, live }))
+        Self(Io::Direct(Direct { stream, live: live.carrying() }))
     }
 
     /// The two ends of a stream from this node to itself.
