@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Suspects {
     asked: FuturesUnordered<BoxFuture<'static, Option<Arc<Connection>>>>,
-    /// By the dial that may replace them.
-    rivals: HashMap<ConnectionId, (PeerId, Vec<ConnectionId>)>,
+    /// Whose connections a dial may replace.
+    rivals: HashMap<ConnectionId, PeerId>,
 }
 
 impl Suspects {
@@ -54,18 +54,17 @@ impl Suspects {
 
     /// `dial` is to show whether the peer of the `silent` connection can be reached.
     pub fn challenge(&mut self, dial: ConnectionId, silent: &Connection) {
-        self.rivals.insert(dial, (silent.peer, vec![silent.id]));
+        self.rivals.insert(dial, silent.peer);
     }
 
-    /// Leaves the `silent` connection to a dial that another one of the same peer has caused. Returns whether there is one.
-    pub fn join(&mut self, silent: &Connection) -> bool {
-        let under_way = self.rivals.values_mut().find(|(peer, _)| *peer == silent.peer);
-        under_way.map(|(_, suspects)| suspects.push(silent.id)).is_some()
+    /// Whether such a dial is under way, which another connection of the same peer may have caused.
+    pub fn is_challenged(&self, silent: &Connection) -> bool {
+        self.rivals.values().any(|peer| *peer == silent.peer)
     }
 
-    /// A dial has ended: the connections whose place it takes if it succeeded.
-    pub fn replaced_by(&mut self, dial: &ConnectionId) -> Vec<ConnectionId> {
-        self.rivals.remove(dial).map(|(_, suspects)| suspects).unwrap_or_default()
+    /// A dial has ended. Returns whether it takes the place of what was silent, if it succeeded.
+    pub fn challenged_by(&mut self, dial: &ConnectionId) -> bool {
+        self.rivals.remove(dial).is_some()
     }
 }
 
@@ -90,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn one_dial_takes_the_place_of_all_that_fall_silent_meanwhile() {
+    fn one_dial_is_enough_for_all_connections_of_a_peer() {
         let (mut suspects, peer, dial) = (Suspects::default(), PeerId::random(), ConnectionId::new_unchecked(9));
         let [first, second] = [1, 2].map(|id| connection_to(peer, id));
-        assert!(!suspects.join(&first));
+        assert!(!suspects.is_challenged(&first));
         suspects.challenge(dial, &first);
-        assert!(suspects.join(&second) && !suspects.join(&connection(3)));
-        assert_eq!(suspects.replaced_by(&dial), [first.id, second.id]);
-        assert!(suspects.replaced_by(&dial).is_empty());
+        assert!(suspects.is_challenged(&second) && !suspects.is_challenged(&connection(3)));
+        assert!(suspects.challenged_by(&dial));
+        assert!(!suspects.is_challenged(&first) && !suspects.challenged_by(&dial));
     }
 
     #[tokio::test(start_paused = true)]

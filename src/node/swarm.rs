@@ -235,15 +235,7 @@ impl SwarmTask {
     /// Dials the peer of a connection that gives no sign of life: if that works, new streams need not wait for it.
     fn challenge(&mut self, silent: &Connection) {
         let addresses = self.dialer.addresses(&silent.peer).to_vec();
-        if addresses.is_empty() || self.suspects.join(silent) {
-            return;
-        }
-        if self.connections.has_replaced(&silent.peer) {
-            // A new connection stands already, or is to be had no better.
-            if !self.connections.beside(&silent.peer, silent.id).is_empty() {
-                self.replace(silent.peer, silent.id);
-                self.hold_on_to_one(silent.peer);
-            }
+        if addresses.is_empty() || self.connections.has_replaced(&silent.peer) || self.suspects.is_challenged(silent) {
             return;
         }
         tracing::debug!(peer = %silent.peer, address = %silent.remote, "connection gives no sign of life; dialling anew");
@@ -253,12 +245,6 @@ impl SwarmTask {
             Ok(()) => self.suspects.challenge(id, silent),
             Err(error) => tracing::debug!(peer = %silent.peer, %error, "dial failed"),
         }
-    }
-
-    /// Has new streams take any other connection.
-    fn replace(&mut self, peer: PeerId, old: ConnectionId) {
-        self.connections.replace(&peer, old);
-        self.swarm.behaviour_mut().streams.supersede(peer, old);
     }
 
     /// Dials another connection beside one that carries several streams, if that helps them.
@@ -307,24 +293,17 @@ impl SwarmTask {
                 self.dialer.connected(peer_id, connection_id, Instant::now());
                 let route = self.connections.find(connection_id).map(|connection| connection.route);
                 self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
-                let replaced = self.suspects.replaced_by(&connection_id);
-                let mut beside = self.company.ended(&connection_id).is_some();
-                if !replaced.is_empty() {
+                if self.suspects.challenged_by(&connection_id) {
                     tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
-                    beside = replaced.iter().all(|old| self.connections.is_company(&peer_id, *old));
-                    for old in replaced {
-                        self.replace(peer_id, old);
-                    }
-                    // What has silenced one may have silenced all.
-                    for (connection, opener) in self.connections.beside(&peer_id, connection_id) {
-                        self.suspects.ask(connection, opener);
+                    for old in self.connections.replace_others(&peer_id, connection_id) {
+                        self.swarm.behaviour_mut().streams.supersede(peer_id, old);
                     }
                 }
-                if beside {
+                if self.company.ended(&connection_id).is_some() {
                     self.connections.mark_company(&peer_id, connection_id);
                     self.swarm.behaviour_mut().streams.supersede(peer_id, connection_id);
                 }
-                // What it was to stand beside may have ended, or been replaced.
+                // What it was to stand beside may have ended meanwhile.
                 self.hold_on_to_one(peer_id);
                 self.let_go_of_the_worse(peer_id);
             }
@@ -346,7 +325,7 @@ impl SwarmTask {
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
                 let peer = peer_id.map(tracing::field::display);
                 tracing::debug!(peer, error = in_words(&error), "dial failed");
-                self.suspects.replaced_by(&connection_id);
+                self.suspects.challenged_by(&connection_id);
                 self.company_failed(connection_id);
                 self.dial_failed(connection_id, &error);
             }
@@ -365,7 +344,12 @@ impl SwarmTask {
                 self.events.incoming_failed(&send_back_addr, &error, Instant::now());
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                info,
+                connection_id,
+            })) => {
+                self.connections.has_answered(&peer_id, connection_id);
                 let agent = info.agent_version.chars().take(MAX_AGENT).collect();
                 self.agents.insert(peer_id, agent);
             }
@@ -400,11 +384,11 @@ impl SwarmTask {
     }
 
     fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
-        if matches!(result, Ok(_) | Err(ping::Failure::Unsupported)) {
-            self.connections.has_answered(&peer, connection);
-        }
         match result {
-            Ok(round_trip) => self.pulses.answered(connection, round_trip, Instant::now()),
+            Ok(round_trip) => {
+                self.connections.has_answered(&peer, connection);
+                self.pulses.answered(connection, round_trip, Instant::now());
+            }
             Err(ping::Failure::Unsupported) => self.pulses.end(&connection),
             // Silence ends a connection; a failed ping may be part of it.
             Err(error) => tracing::debug!(%peer, %error, "ping failed"),

@@ -29,7 +29,7 @@ const MAX_ABREAST: usize = 4;
 /// stream that is opened at that moment would be lost.
 const WARM_FOR: Duration = Duration::from_secs(8);
 
-/// One that ends before this age was not wanted by the far end.
+/// One that ends before this age, or before the far end has answered on it, was not wanted there.
 const YOUNG: Duration = Duration::from_secs(5);
 
 /// Between one connection beside the oldest that came to nothing and the next attempt.
@@ -51,6 +51,8 @@ struct Entry {
     /// Best route first; of one route, the oldest first. Those that another has replaced come last.
     connections: Vec<Held>,
     replaced: Vec<ConnectionId>,
+    /// What had taken the place of all that are left has ended.
+    orphaned: bool,
     company: Company,
     /// Local clients that wait for a connection.
     waiting: usize,
@@ -90,7 +92,13 @@ enum Company {
 }
 
 impl Held {
+    /// Its streams, also those that are being agreed on.
     fn streams(&self) -> usize {
+        self.opener.live().map_or(0, Live::streams)
+    }
+
+    /// Its streams that a tunnel has.
+    fn load(&self) -> usize {
         self.opener.live().map_or(0, Live::load)
     }
 
@@ -139,9 +147,11 @@ impl Entry {
             Company::NotBefore(time) if time <= now => {}
             Company::Coming | Company::NotBefore(_) => return None,
         }
-        let streams = self.abreast().map(Held::streams).sum::<usize>();
+        let load = self.abreast().map(Held::load).sum::<usize>();
         let dialled = self.abreast().map(|held| &held.connection).find(|connection| connection.local.is_none());
-        dialled.filter(|_| self.abreast().count() < MAX_ABREAST && streams > self.usable().count())
+        // Those that were replaced stay as long as their streams.
+        let standing = self.connections.iter().filter(|held| held.connection.route == Route::DirectTcp).count();
+        dialled.filter(|_| standing < MAX_ABREAST && load > self.usable().count())
     }
 
     fn is_idle(&self) -> bool {
@@ -221,11 +231,6 @@ impl Connections {
         }
     }
 
-    /// Whether [that](Connections::mark_company) has been said.
-    pub fn is_company(&self, peer: &PeerId, id: ConnectionId) -> bool {
-        self.lock().get_mut(peer).and_then(|entry| entry.held(id)).is_some_and(|held| held.is_company())
-    }
-
     /// Says that the far end has answered on a connection.
     pub fn has_answered(&self, peer: &PeerId, id: ConnectionId) {
         let mut peers = self.lock();
@@ -238,24 +243,23 @@ impl Connections {
         }
     }
 
-    /// Where all connections of a peer that share its streams stand beside one that has ended, the one that takes its
-    /// place, to be held on to from now on.
+    /// Where nobody holds on to any connection of a peer, because they stood beside one that has ended, or had been
+    /// replaced by it, the one that takes its place, to be held on to from now on.
     pub fn heir(&self, peer: &PeerId) -> Option<ConnectionId> {
         let mut peers = self.lock();
         let entry = peers.get_mut(peer)?;
-        let heir = entry.abreast().next()?.connection.id;
-        if !entry.abreast().all(Held::is_company) {
-            return None;
+        let orphaned = mem::take(&mut entry.orphaned);
+        let heir = match entry.abreast().next() {
+            Some(oldest) if orphaned || entry.abreast().all(Held::is_company) => oldest,
+            None if orphaned => entry.connections.first()?,
+            _ => return None,
+        };
+        let held = entry.held(heir.connection.id)?;
+        let (heir, before) = (held.connection.id, mem::replace(&mut held.standing, Standing::Lasting));
+        if let Standing::Company { answered: false, .. } = before {
+            entry.company = Company::Welcome;
         }
-        entry.held(heir)?.standing = Standing::Lasting;
         Some(heir)
-    }
-
-    /// The other connections that share the streams of `peer`.
-    pub fn beside(&self, peer: &PeerId, id: ConnectionId) -> Vec<(Arc<Connection>, Opener)> {
-        let peers = self.lock();
-        let others = peers.get(peer).into_iter().flat_map(Entry::abreast).filter(|held| held.connection.id != id);
-        others.map(|held| (held.connection.clone(), held.opener.clone())).collect()
     }
 
     /// Takes the connections of which somebody should ask whether they still live.
@@ -304,27 +308,39 @@ impl Connections {
     pub(super) fn remove(&self, peer: &PeerId, id: ConnectionId) {
         let mut peers = self.lock();
         if let Some(entry) = peers.get_mut(peer) {
-            if let Some(Standing::Company { since, .. }) = entry.held(id).map(|held| &held.standing)
-                && since.elapsed() < YOUNG
+            if let Some(Standing::Company { since, answered }) = entry.held(id).map(|held| &held.standing)
+                && (since.elapsed() < YOUNG || !answered)
             {
                 entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
             }
             entry.connections.retain(|held| held.connection.id != id);
             entry.replaced.retain(|replaced| *replaced != id);
+            if entry.replaced.len() == entry.connections.len() && !entry.replaced.is_empty() {
+                // They may have been slow and not dead, and there is nothing else.
+                entry.replaced.clear();
+                entry.orphaned = true;
+                entry.rank();
+            }
             if entry.is_idle() {
                 peers.remove(peer);
             }
         }
     }
 
-    /// Has new streams to `peer` take any other connection than `id`.
-    pub fn replace(&self, peer: &PeerId, id: ConnectionId) {
-        if let Some(entry) = self.lock().get_mut(peer)
-            && entry.held(id).is_some()
-        {
-            entry.replaced.push(id);
-            entry.rank();
-        }
+    /// Has new streams to `peer` take the connection `id` and none of the others, whatever of them was silent: what has
+    /// silenced one may have silenced all. Returns those that it replaces.
+    pub fn replace_others(&self, peer: &PeerId, id: ConnectionId) -> Vec<ConnectionId> {
+        let mut peers = self.lock();
+        let Some(entry) =
+            peers.get_mut(peer).filter(|entry| entry.connections.iter().any(|held| held.connection.id == id))
+        else {
+            return Vec::new();
+        };
+        let ids = entry.connections.iter().map(|held| held.connection.id);
+        let others: Vec<_> = ids.filter(|other| *other != id && !entry.replaced.contains(other)).collect();
+        entry.replaced.extend(&others);
+        entry.rank();
+        others
     }
 
     /// Whether a connection of `peer` has been replaced and is still there: one is enough.
@@ -478,7 +494,7 @@ mod tests {
         assert_eq!(table.best(&peer, RelayUse::Any, &[third]).unwrap().0.id, oldest);
         tokio::time::advance(WARM_FOR).await;
         assert_eq!(best(), oldest, "the third has been idle for long");
-        table.replace(&peer, oldest);
+        table.remove(&peer, oldest);
         assert_eq!(best(), second);
         assert_eq!((table.heir(&peer), table.heir(&peer)), (Some(second), None));
         drop(_second);
@@ -537,6 +553,16 @@ mod tests {
         tokio::time::advance(YOUNG / 2).await;
         table.remove(&peer, youngest);
         assert_eq!(asked(), 0, "the far end has closed the last");
+        tokio::time::advance(COMPANY_PAUSE).await;
+        assert_eq!(asked(), 1);
+        let (silent, opener, _) = dialled(MAX_ABREAST, peer);
+        table.add(silent, opener);
+        table.mark_company(&peer, youngest);
+        tokio::time::advance(2 * YOUNG).await;
+        table.remove(&peer, youngest);
+        assert_eq!(asked(), 0, "the far end has never answered on it");
+        tokio::time::advance(COMPANY_PAUSE).await;
+        assert_eq!(asked(), 1);
     }
 
     #[test]
@@ -561,10 +587,33 @@ mod tests {
         }
         let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
         assert_eq!(best(), old);
-        table.replace(&peer, old);
+        assert_eq!(table.replace_others(&peer, new), [old]);
         assert_eq!((best(), table.has_replaced(&peer)), (new, true));
         table.remove(&peer, old);
         assert_eq!((best(), table.has_replaced(&peer)), (new, false));
+    }
+
+    #[test]
+    fn what_was_replaced_has_its_place_again_when_the_new_connection_ends_first() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let [old, company, new] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        let lives = [1, 2].map(|id| {
+            let (connection, opener, live) = dialled(id, peer);
+            table.add(connection, opener);
+            live
+        });
+        table.mark_company(&peer, company);
+        // By another route than theirs.
+        table.add(connection(3, peer, "/ip4/127.0.0.1/udp/1/quic-v1"), Opener::new().0);
+        assert_eq!(table.replace_others(&peer, new), [old, company]);
+        let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
+        assert_eq!((best(), table.heir(&peer)), (new, None));
+        let _streams = [lives[0].enter().carrying(), lives[0].enter().carrying()];
+        table.in_use(&table.find(old).unwrap());
+        assert!(table.take_crowded().is_empty(), "for what was replaced");
+        table.remove(&peer, new);
+        assert_eq!((best(), table.has_replaced(&peer)), (old, false));
+        assert_eq!((table.heir(&peer), table.heir(&peer)), (Some(old), None));
     }
 
     #[test]

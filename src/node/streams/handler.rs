@@ -195,7 +195,7 @@ impl ConnectionHandler for Handler {
             // ended since it last looked.
             self.live.watch(cx);
             let last_end = self.live.last_end();
-            if mem::replace(&mut self.last_end, last_end) != last_end {
+            if mem::replace(&mut self.last_end, last_end) != last_end && !self.live.is_in_use() {
                 self.was_in_use.set(true);
                 cx.waker().wake_by_ref();
             }

@@ -55,9 +55,14 @@ impl Live {
         self.carrying.load(Acquire)
     }
 
+    /// How many streams live.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Acquire)
+    }
+
     /// Whether any stream lives.
     pub fn is_in_use(&self) -> bool {
-        self.streams.load(Acquire) > 0
+        self.streams() > 0
     }
 
     /// How long no stream has lived.
