@@ -7,9 +7,15 @@ mod support;
 use std::{net::SocketAddr, time::Duration};
 
 use support::{
-    Node, Pair, Service, Transport, eventually, forward, listen, process::network_sockets, traffic::ping, within,
+    Node, Pair, Service, Transport, eventually, forward, listen, peer, process::network_sockets, traffic::ping, within,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
 
 /// More streams than it takes to have four connections.
 const MANY: usize = 64;
@@ -28,13 +34,17 @@ async fn pair() -> Pair {
 
 /// The connections that stand from `node` to the port of `address`.
 fn connections(node: &Node, address: &str) -> usize {
-    let port: u16 = address.split("/tcp/").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let port = port_of(address);
     let to_it = |line: &&String| {
         let mut fields = line.split_whitespace().skip(2);
         let far_end = fields.next().unwrap().ends_with(&format!(":{port:04X}"));
         far_end && fields.next() == Some("01")
     };
     network_sockets(node.pid()).iter().filter(to_it).count()
+}
+
+fn port_of(address: &str) -> u16 {
+    address.split("/tcp/").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
 }
 
 async fn client(entrance: SocketAddr) -> TcpStream {
@@ -99,4 +109,69 @@ async fn streams_that_the_far_end_opens_have_several_connections_too() {
     for client in &mut clients {
         ping(client).await.unwrap();
     }
+}
+
+/// Passes connections on to a port of this machine.
+struct Road {
+    address: SocketAddr,
+    closed: watch::Sender<bool>,
+    _task: JoinSet<()>,
+}
+
+impl Road {
+    async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, closed) = (listener.local_addr().unwrap(), watch::Sender::new(false));
+        let (mut task, closing) = (JoinSet::new(), closed.clone());
+        task.spawn(async move {
+            let mut passing = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let was_closed = *closing.borrow();
+                let mut closed = closing.subscribe();
+                passing.spawn(async move {
+                    let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    let dead = async {
+                        let _ = closed.wait_for(|closed| *closed && !was_closed).await;
+                    };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        () = dead => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { address, closed, _task: task }
+    }
+
+    /// From now on nothing passes on the connections that there are, and nobody is told.
+    fn close_behind(&self) {
+        self.closed.send_replace(true);
+    }
+}
+
+#[tokio::test]
+async fn when_the_path_of_all_connections_goes_dead_new_streams_are_served_as_soon_as_one_can_be_dialled() {
+    let echo = Service::echo();
+    let mut pair = pair().await;
+    pair.server.body = format!("{}{}", peer("client", &pair.client.id, &[]), listen("echo", echo.address));
+    pair.server.start().await;
+    let road = Road::to(port_of(&pair.server.addresses().await[0])).await;
+    let address = format!("/ip4/127.0.0.1/tcp/{}", road.address.port());
+    pair.client.body =
+        format!("{}{}", peer("server", &pair.server.id, std::slice::from_ref(&address)), forward("echo"));
+    pair.client.start().await;
+    let entrance = pair.client.bind("echo").await;
+    let _clients = crowd(entrance, &pair.client, &address).await;
+    road.close_behind();
+    // The keepalive of the muxer takes 25 seconds.
+    within(Duration::from_secs(15), "new clients are served", async {
+        let mut served = 0;
+        while served < 8 {
+            match timeout(Duration::from_secs(1), client(entrance)).await {
+                Ok(_) => served += 1,
+                Err(_) => served = 0,
+            }
+        }
+    })
+    .await;
 }
