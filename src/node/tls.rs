@@ -6,6 +6,7 @@
 //! only be memory. For the same reason the key exchange is rustls' default, X25519 with ML-KEM before X25519 alone, as Go
 //! and rust-libp2p have it: it costs a tenth of a millisecond and 2 KiB once, and what is recorded today stays secret.
 
+mod ciphers;
 mod stream;
 mod verifier;
 
@@ -22,57 +23,19 @@ use libp2p::{
     tls::certificate,
 };
 use rustls::{
-    ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, SupportedCipherSuite,
+    ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection,
     client::Resumption,
-    crypto::{
-        CryptoProvider,
-        aws_lc_rs::{
-            self,
-            cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256},
-        },
-    },
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{self, ServerName},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 
 pub(super) use self::stream::TlsStream;
-use self::verifier::Verifier;
+use self::{ciphers::Ciphers, verifier::Verifier};
 use crate::spec::PeerId;
 
 const ALPN: &[u8] = b"libp2p";
-
-/// Which ciphers come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// AES-GCM, also where a dialer that doesn't know this machine asks for ChaCha20 first (stock rust-libp2p does).
-    AesFirst,
-    ChaChaFirst,
-}
-
-impl Order {
-    /// AES only where the CPU has instructions for it and for GCM's multiplication.
-    fn of_this_machine() -> Self {
-        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        let has_aes = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-        #[cfg(target_arch = "aarch64")]
-        let has_aes = std::arch::is_aarch64_feature_detected!("aes");
-        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-        let has_aes = false;
-        if has_aes { Order::AesFirst } else { Order::ChaChaFirst }
-    }
-
-    fn suites(self) -> Vec<SupportedCipherSuite> {
-        match self {
-            Order::AesFirst => {
-                vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256]
-            }
-            Order::ChaChaFirst => {
-                vec![TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384]
-            }
-        }
-    }
-}
 
 /// Pays what the first use of the cryptographic library costs a process: tens of milliseconds in which it gathers entropy
 /// from the CPU's jitter. Blocks for as long, so it belongs on a thread where that holds nobody up.
@@ -95,17 +58,17 @@ impl Config {
     ///
     /// Where the key cannot sign.
     pub(super) fn new(keypair: &Keypair) -> io::Result<Self> {
-        Self::with_order(keypair, Order::of_this_machine())
+        Self::with_ciphers(keypair, Ciphers::for_this_machine())
     }
 
-    fn with_order(keypair: &Keypair, order: Order) -> io::Result<Self> {
+    fn with_ciphers(keypair: &Keypair, ciphers: Ciphers) -> io::Result<Self> {
         let (certificate, key) = certificate::generate(keypair).map_err(io::Error::other)?;
         let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).map_err(io::Error::other)?;
-        Self::with_certificate(CertifiedKey::new(vec![certificate], key), order)
+        Self::with_certificate(CertifiedKey::new(vec![certificate], key), ciphers)
     }
 
-    fn with_certificate(own: CertifiedKey, order: Order) -> io::Result<Self> {
-        let provider = Arc::new(CryptoProvider { cipher_suites: order.suites(), ..aws_lc_rs::default_provider() });
+    fn with_certificate(own: CertifiedKey, ciphers: Ciphers) -> io::Result<Self> {
+        let provider = Arc::new(CryptoProvider { cipher_suites: ciphers.suites(), ..aws_lc_rs::default_provider() });
         let own = Arc::new(SingleCertAndKey::from(own));
         let verifier = Arc::new(Verifier);
 
@@ -127,7 +90,7 @@ impl Config {
             .with_cert_resolver(own);
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.send_tls13_tickets = 0;
-        server.ignore_client_order = order == Order::AesFirst;
+        server.ignore_client_order = ciphers.come_first_here();
 
         Ok(Self { client: Arc::new(client), server: Arc::new(server) })
     }

@@ -23,7 +23,7 @@ use rustls::{CipherSuite, HandshakeKind, NamedGroup, crypto::aws_lc_rs, sign::Ce
 use tokio::io::DuplexStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
-use super::{Config, Order, TlsStream};
+use super::{Ciphers, Config, TlsStream};
 
 type Pipe = Compat<DuplexStream>;
 
@@ -32,8 +32,8 @@ fn pipe(size: usize) -> (Pipe, Pipe) {
     (near.compat(), far.compat())
 }
 
-fn config(order: Order) -> Config {
-    Config::with_order(&Keypair::generate_ed25519(), order).unwrap()
+fn config(ciphers: Ciphers) -> Config {
+    Config::with_ciphers(&Keypair::generate_ed25519(), ciphers).unwrap()
 }
 
 /// Our dialer and our listener over `near` and `far`.
@@ -42,7 +42,7 @@ where
     N: AsyncRead + AsyncWrite + Unpin,
     F: AsyncRead + AsyncWrite + Unpin,
 {
-    let (dialed, accepted) = join(config(Order::AesFirst).connect(near), config(Order::AesFirst).accept(far)).await;
+    let (dialed, accepted) = join(config(Ciphers::Aes).connect(near), config(Ciphers::Aes).accept(far)).await;
     (dialed.unwrap().1, accepted.unwrap().1)
 }
 

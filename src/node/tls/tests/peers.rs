@@ -40,7 +40,7 @@ fn with_certificate_of(victim: &Keypair, impostor: &Keypair) -> Config {
     let (_, key) = certificate::generate(impostor).unwrap();
     let provider = aws_lc_rs::default_provider();
     let key = provider.key_provider.load_private_key(key).unwrap();
-    Config::with_certificate(CertifiedKey::new(vec![certificate], key), Order::AesFirst).unwrap()
+    Config::with_certificate(CertifiedKey::new(vec![certificate], key), Ciphers::Aes).unwrap()
 }
 
 #[tokio::test]
@@ -48,13 +48,13 @@ async fn who_only_copied_a_certificate_is_refused_by_either_side() {
     let (victim, impostor) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
     let (near, far) = pipe(1 << 16);
     let (dialed, _) =
-        join(config(Order::AesFirst).connect(near), with_certificate_of(&victim, &impostor).accept(far)).await;
+        join(config(Ciphers::Aes).connect(near), with_certificate_of(&victim, &impostor).accept(far)).await;
     let error = dialed.err().unwrap();
     assert!(error.to_string().contains("BadSignature"), "{error}");
 
     let (near, far) = pipe(1 << 16);
     let (_, accepted) =
-        join(with_certificate_of(&victim, &impostor).connect(near), config(Order::AesFirst).accept(far)).await;
+        join(with_certificate_of(&victim, &impostor).connect(near), config(Ciphers::Aes).accept(far)).await;
     let error = accepted.err().unwrap();
     assert!(error.to_string().contains("BadSignature"), "{error}");
 }
@@ -69,11 +69,9 @@ async fn a_certificate_with_a_turned_bit_is_refused() {
         let key = provider.key_provider.load_private_key(key.clone_key()).unwrap();
         let own = CertifiedKey::new(vec![bytes.into()], key);
         let (near, far) = pipe(1 << 16);
-        let (_, accepted) = join(
-            Config::with_certificate(own, Order::AesFirst).unwrap().connect(near),
-            config(Order::AesFirst).accept(far),
-        )
-        .await;
+        let (_, accepted) =
+            join(Config::with_certificate(own, Ciphers::Aes).unwrap().connect(near), config(Ciphers::Aes).accept(far))
+                .await;
         assert_eq!(accepted.err().unwrap().kind(), io::ErrorKind::InvalidData);
     }
 }
@@ -83,9 +81,9 @@ async fn a_second_certificate_is_refused() {
     let (first, key) = certificate::generate(&Keypair::generate_ed25519()).unwrap();
     let (second, _) = certificate::generate(&Keypair::generate_ed25519()).unwrap();
     let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).unwrap();
-    let own = Config::with_certificate(CertifiedKey::new(vec![first, second], key), Order::AesFirst).unwrap();
+    let own = Config::with_certificate(CertifiedKey::new(vec![first, second], key), Ciphers::Aes).unwrap();
     let (near, far) = pipe(1 << 16);
-    let (dialed, _) = join(config(Order::AesFirst).connect(near), own.accept(far)).await;
+    let (dialed, _) = join(config(Ciphers::Aes).connect(near), own.accept(far)).await;
     let error = dialed.err().unwrap();
     assert!(error.to_string().contains("exactly one certificate"), "{error}");
 }
@@ -93,7 +91,7 @@ async fn a_second_certificate_is_refused() {
 #[tokio::test]
 async fn a_handshake_that_stops_short_is_an_error() {
     let (near, far) = pipe(1 << 16);
-    let (dialed, ()) = join(config(Order::AesFirst).connect(near), async {
+    let (dialed, ()) = join(config(Ciphers::Aes).connect(near), async {
         let mut far = far;
         let _ = far.read(&mut [0; 100]).await.unwrap();
     })
@@ -104,7 +102,7 @@ async fn a_handshake_that_stops_short_is_an_error() {
 #[tokio::test]
 async fn nonsense_is_an_error_and_gets_an_alert() {
     let (near, mut far) = pipe(1 << 16);
-    let (accepted, alert) = join(config(Order::AesFirst).accept(near), async {
+    let (accepted, alert) = join(config(Ciphers::Aes).accept(near), async {
         far.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut alert = [0; 5];
         far.read_exact(&mut alert).await.unwrap();

@@ -199,7 +199,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Halves<C> {
 async fn a_stock_peer_gets_and_gives_the_same_bytes() {
     let (near, far) = pipe(5_000);
     let theirs = stock::Config::new(&Keypair::generate_ed25519()).unwrap();
-    let (dialed, accepted) = join(config(Order::AesFirst).connect(near), theirs.upgrade_inbound(far, "")).await;
+    let (dialed, accepted) = join(config(Ciphers::Aes).connect(near), theirs.upgrade_inbound(far, "")).await;
     let (mut near, far) = (dialed.unwrap().1, accepted.unwrap().1);
     let mut far = futures::io::BufReader::new(far);
     join(send(&mut near, 1_000_000, 5), receive(&mut far, 1_000_000, 6)).await;
