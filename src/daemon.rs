@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ const RELOADS: usize = 8;
 /// cost nothing.
 const PEERS_DELAY: Duration = Duration::from_millis(100);
 
-/// How long connections may take to close in good order at the end.
+/// How long connections may at least take to close in good order at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the command line says to the service.
@@ -376,10 +376,11 @@ impl Daemon {
         }
         self.stop_control.cancel();
         tokio::select! {
-            closed = timeout(CLOSE_TIMEOUT, self.node.close()) => if closed.is_err() {
+            closed = timeout_at(deadline.max(Instant::now() + CLOSE_TIMEOUT), self.node.close()) => if closed.is_err() {
                 tracing::debug!("connections did not close in time");
             },
             () = self.triggers.stop() => at_once(),
+            () = self.vigil.keep() => {}
         }
     }
 }

@@ -7,15 +7,10 @@ mod support;
 use std::{net::SocketAddr, time::Duration};
 
 use support::{
-    Node, Pair, Service, Transport, eventually, forward, listen, peer, process::network_sockets, traffic::ping, within,
+    Node, Pair, Road, Service, Transport, eventually, forward, listen, peer, process::connections_to, road::port_of,
+    traffic::ping, within,
 };
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 /// More streams than it takes to have four connections.
 const MANY: usize = 64;
@@ -32,21 +27,6 @@ async fn pair() -> Pair {
     pair
 }
 
-/// The connections that stand from `node` to the port of `address`.
-fn connections(node: &Node, address: &str) -> usize {
-    let port = port_of(address);
-    let to_it = |line: &&String| {
-        let mut fields = line.split_whitespace().skip(2);
-        let far_end = fields.next().unwrap().ends_with(&format!(":{port:04X}"));
-        far_end && fields.next() == Some("01")
-    };
-    network_sockets(node.pid()).iter().filter(to_it).count()
-}
-
-fn port_of(address: &str) -> u16 {
-    address.split("/tcp/").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
-}
-
 async fn client(entrance: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(entrance).await.unwrap();
     ping(&mut client).await.unwrap();
@@ -56,9 +36,9 @@ async fn client(entrance: SocketAddr) -> TcpStream {
 /// Opens one client after another until there are four connections.
 async fn crowd(entrance: SocketAddr, node: &Node, address: &str) -> Vec<TcpStream> {
     let mut clients = vec![client(entrance).await];
-    assert_eq!(connections(node, address), 1, "one stream needs no more");
+    assert_eq!(connections_to(node.pid(), port_of(address)), 1, "one stream needs no more");
     within(PATIENCE, "there are four connections", async {
-        while connections(node, address) < 4 {
+        while connections_to(node.pid(), port_of(address)) < 4 {
             match clients.len() < MANY {
                 true => clients.push(client(entrance).await),
                 false => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -79,7 +59,7 @@ async fn streams_that_are_open_at_once_share_four_connections_which_go_when_they
     for _ in 0..8 {
         clients.push(client(entrance).await);
     }
-    let many = connections(&pair.client, &address);
+    let many = connections_to(pair.client.pid(), port_of(&address));
     // A machine that stands still for a second has another dialled in place of one that says nothing.
     assert!((4..8).contains(&many), "{many} connections");
     for client in &mut clients {
@@ -88,8 +68,10 @@ async fn streams_that_are_open_at_once_share_four_connections_which_go_when_they
     assert_eq!(pair.client.status().await["peers"].as_array().unwrap().len(), 1);
     clients.truncate(1);
     within(PATIENCE, "one connection is enough again", async {
-        eventually("three connections have gone", async || (connections(&pair.client, &address) == 1).then_some(()))
-            .await;
+        eventually("three connections have gone", async || {
+            (connections_to(pair.client.pid(), port_of(&address)) == 1).then_some(())
+        })
+        .await;
     })
     .await;
     ping(&mut clients[0]).await.unwrap();
@@ -111,58 +93,18 @@ async fn streams_that_the_far_end_opens_have_several_connections_too() {
     }
 }
 
-/// Passes connections on to a port of this machine.
-struct Road {
-    address: SocketAddr,
-    closed: watch::Sender<bool>,
-    _task: JoinSet<()>,
-}
-
-impl Road {
-    async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, closed) = (listener.local_addr().unwrap(), watch::Sender::new(false));
-        let (mut task, closing) = (JoinSet::new(), closed.clone());
-        task.spawn(async move {
-            let mut passing = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let was_closed = *closing.borrow();
-                let mut closed = closing.subscribe();
-                passing.spawn(async move {
-                    let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                    let dead = async {
-                        let _ = closed.wait_for(|closed| *closed && !was_closed).await;
-                    };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        () = dead => std::future::pending().await,
-                    }
-                });
-            }
-        });
-        Self { address, closed, _task: task }
-    }
-
-    /// From now on nothing passes on the connections that there are, and nobody is told.
-    fn close_behind(&self) {
-        self.closed.send_replace(true);
-    }
-}
-
 #[tokio::test]
 async fn when_the_path_of_all_connections_goes_dead_new_streams_are_served_as_soon_as_one_can_be_dialled() {
     let echo = Service::echo();
     let mut pair = pair().await;
     pair.server.body = format!("{}{}", peer("client", &pair.client.id, &[]), listen("echo", echo.address));
     pair.server.start().await;
-    let road = Road::to(port_of(&pair.server.addresses().await[0])).await;
-    let address = format!("/ip4/127.0.0.1/tcp/{}", road.address.port());
-    pair.client.body =
-        format!("{}{}", peer("server", &pair.server.id, std::slice::from_ref(&address)), forward("echo"));
+    let road = Road::to(&pair.server.addresses().await[0]).await;
+    pair.client.body = format!("{}{}", peer("server", &pair.server.id, &[road.entrance()]), forward("echo"));
     pair.client.start().await;
     let entrance = pair.client.bind("echo").await;
-    let _clients = crowd(entrance, &pair.client, &address).await;
-    road.close_behind();
+    let _clients = crowd(entrance, &pair.client, &road.entrance()).await;
+    road.stall();
     // The keepalive of the muxer takes 25 seconds.
     within(Duration::from_secs(15), "new clients are served", async {
         // More than there are on any of the dead ones.

@@ -4,12 +4,9 @@
 //! Whoever has dialled them doesn't hold on to them: a while after their last stream, they end. If the one that they stood
 //! beside ends first, one of them takes its place. `streams/connections.rs` knows which they are.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use libp2p::swarm::ConnectionId;
 use tokio::runtime::Handle;
-
-use crate::spec::PeerId;
 
 /// On a path that is shorter than this, nothing is gained by what several connections lose separately.
 const LONG: Duration = Duration::from_millis(10);
@@ -31,21 +28,6 @@ pub enum Pays {
     Yes,
     No,
     NotKnownYet,
-}
-
-/// The dials that are to bring company, and to whom.
-#[derive(Default)]
-pub struct Company(HashMap<ConnectionId, PeerId>);
-
-impl Company {
-    pub fn dialling(&mut self, dial: ConnectionId, peer: PeerId) {
-        self.0.insert(dial, peer);
-    }
-
-    /// A dial has ended. Returns the peer if it was to bring company.
-    pub fn ended(&mut self, dial: &ConnectionId) -> Option<PeerId> {
-        self.0.remove(dial)
-    }
 }
 
 #[cfg(test)]

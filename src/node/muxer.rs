@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io, mem,
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
@@ -18,16 +18,18 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use multistream_select::listener_select_proto;
 use tokio::{
     task::JoinSet,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 use super::streams::{Introduced, Muxers, multistream::agreement};
 use crate::yamux::{self, Role};
 
-/// How long what has been written may take to leave and be heard, once the connection is to end. Towards a peer that takes
-/// nothing any more, a frozen one or one behind a dead link, that would be for ever, and for as long its streams would
-/// hang.
+/// How long nothing may leave and nothing come, once the connection is to end. Towards a peer that takes nothing any more,
+/// a frozen one or one behind a dead link, that would be for ever, and for as long its streams would hang.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the end may take in all. A slow line takes a while for what has been written.
+const MAX_CLOSE: Duration = Duration::from_secs(10);
 
 /// Streams of the peer that may wait for the swarm to see to them. What comes beyond waits in the muxer, which counts it
 /// among the peer's streams even if it has been reset since.
@@ -42,15 +44,40 @@ static NEGOTIATION: LazyLock<Vec<u8>> = LazyLock::new(|| agreement(yamux::PROTOC
 /// A connection that carries streams.
 pub struct Muxer {
     connection: yamux::Connection,
-    /// Its only task. It ends with the connection, which says why; and with this value.
-    _driver: JoinSet<yamux::Error>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Its only task. It ends with the connection, which says why.
+    driver: JoinSet<yamux::Error>,
+    closing: Option<Ending>,
     muxers: Arc<Muxers>,
     introduced: Option<Introduced>,
     /// Streams of the peer that have yet to say what they are for.
     receiving: FuturesUnordered<BoxFuture<'static, Option<yamux::Stream>>>,
     /// Those that the swarm is to see to.
     for_swarm: VecDeque<yamux::Stream>,
+}
+
+/// The patience that is left for an end.
+struct Ending {
+    begun: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Ending {
+    fn new() -> Self {
+        Self { begun: Instant::now(), timer: Box::pin(sleep(CLOSE_TIMEOUT)) }
+    }
+
+    /// Ready when it has taken too long.
+    fn poll_run_out(&mut self, cx: &mut Context<'_>, last_moved: Option<Instant>) -> Poll<()> {
+        loop {
+            ready!(self.timer.poll_unpin(cx));
+            let due = last_moved.map_or(self.begun, |moved| moved.max(self.begun)) + CLOSE_TIMEOUT;
+            let due = due.min(self.begun + MAX_CLOSE);
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
 }
 
 impl Muxer {
@@ -80,8 +107,8 @@ impl Muxer {
         tasks.spawn(driver);
         Ok(Self {
             connection,
-            _driver: tasks,
-            deadline: None,
+            driver: tasks,
+            closing: None,
             muxers,
             introduced: None,
             receiving: FuturesUnordered::new(),
@@ -143,8 +170,9 @@ impl StreamMuxer for Muxer {
         if let Poll::Ready(closed) = self.as_mut().connection().poll_close(cx) {
             return Poll::Ready(closed.map_err(Into::into));
         }
-        let deadline = self.get_mut().deadline.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
-        deadline.poll_unpin(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let this = self.get_mut();
+        let ending = this.closing.get_or_insert_with(Ending::new);
+        ending.poll_run_out(cx, this.connection.last_moved()).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -157,6 +185,17 @@ impl StreamMuxer for Muxer {
         // Here and not where the swarm asks for streams, which it doesn't while many others are being negotiated.
         this.receive(cx);
         this.connection.poll_ended(cx).map(|error| Err(error.into()))
+    }
+}
+
+impl Drop for Muxer {
+    fn drop(&mut self) {
+        // The swarm drops what nobody has had need for of late, with what has yet to leave. Whoever has waited for the end has
+        // waited long enough; whom the swarm hasn't let in has nothing coming.
+        if self.closing.is_none() && self.introduced.is_some() {
+            self.connection.close_when_dropped();
+            self.muxers.see_off(mem::take(&mut self.driver));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod handler;
 mod live;
 mod loopback;
 pub mod multistream;
+mod muxers;
 mod named;
 mod offers;
 mod reception;
@@ -37,8 +38,8 @@ pub use self::{buffer::LENT, reception::Reception};
 pub use self::{
     connection::{Connection, Route, remote_address},
     connections::{Connections, Waiting},
-    direct::{Introduced, Muxers},
     handler::{Handler, ToHandler},
+    muxers::{Introduced, Muxers},
     offers::{Inbound, Offering, Offers, Refused, Taken},
     request::{Handshake, Opener, RequestError},
     stream::Stream,

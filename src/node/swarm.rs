@@ -1,5 +1,7 @@
 //! The sole owner of the libp2p swarm: one task that drives it, dials, listens, and tells what it sees.
 
+mod beside;
+
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -26,7 +28,6 @@ use tokio::{
 
 use super::{
     NodeConfig, NodeView, PeerView,
-    company::{self, Company, Pays},
     dialer::{Dialer, NO_ADDRESS},
     events::{Ending, Events, innermost},
     limits::Limits,
@@ -79,7 +80,6 @@ pub struct SwarmTask {
     listeners: Listeners,
     pulses: Pulses,
     suspects: Suspects,
-    company: Company,
     agents: HashMap<PeerId, String>,
     events: Events,
     view: watch::Sender<NodeView>,
@@ -125,7 +125,6 @@ impl SwarmTask {
             listeners: Listeners::default(),
             pulses: Pulses::default(),
             suspects: Suspects::default(),
-            company: Company::default(),
             agents: HashMap::new(),
             events: Events::new(),
             view,
@@ -232,44 +231,6 @@ impl SwarmTask {
         }
     }
 
-    /// Dials the peer of a connection that gives no sign of life: if that works, new streams need not wait for it.
-    fn challenge(&mut self, silent: &Connection) {
-        let addresses = self.dialer.addresses(&silent.peer).to_vec();
-        if addresses.is_empty() || self.connections.has_replaced(&silent.peer) || self.suspects.is_challenged(silent) {
-            return;
-        }
-        tracing::debug!(peer = %silent.peer, address = %silent.remote, "connection gives no sign of life; dialling anew");
-        let options = dial_options(silent.peer, addresses);
-        let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => self.suspects.challenge(id, silent),
-            Err(error) => tracing::debug!(peer = %silent.peer, %error, "dial failed"),
-        }
-    }
-
-    /// Dials another connection beside one that carries several streams, if that helps them.
-    fn dial_beside(&mut self, crowded: &Connection) {
-        let Connection { id, peer, remote, .. } = crowded;
-        match company::pays(self.pulses.round_trip(id)) {
-            Pays::Yes if self.closing.is_none() => {}
-            Pays::NotKnownYet => return self.connections.ask_again_for_company(peer),
-            Pays::Yes | Pays::No => return self.connections.no_company(peer),
-        }
-        let options = dial_options(*peer, vec![remote.clone()]);
-        let dial = options.connection_id();
-        self.company.dialling(dial, *peer);
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(%peer, %error, "dial of another connection failed");
-            self.company_failed(dial);
-        }
-    }
-
-    fn company_failed(&mut self, dial: ConnectionId) {
-        if let Some(peer) = self.company.ended(&dial) {
-            self.connections.no_company(&peer);
-        }
-    }
-
     fn dial_failed(&mut self, id: ConnectionId, error: &DialError) {
         let waited_for = self.connections.waited_for();
         let waited_for = |peer: &PeerId| waited_for.contains(peer);
@@ -293,19 +254,7 @@ impl SwarmTask {
                 self.dialer.connected(peer_id, connection_id, Instant::now());
                 let route = self.connections.find(connection_id).map(|connection| connection.route);
                 self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
-                if self.suspects.challenged_by(&connection_id) {
-                    tracing::debug!(peer = %peer_id, "peer answers on a new connection, which new streams take");
-                    for old in self.connections.replace_others(&peer_id, connection_id) {
-                        self.swarm.behaviour_mut().streams.supersede(peer_id, old);
-                    }
-                }
-                if self.company.ended(&connection_id).is_some() {
-                    self.connections.mark_company(&peer_id, connection_id);
-                    self.swarm.behaviour_mut().streams.supersede(peer_id, connection_id);
-                }
-                // What it was to stand beside may have ended meanwhile.
-                self.hold_on_to_one(peer_id);
-                self.let_go_of_the_worse(peer_id);
+                self.find_its_place(peer_id, connection_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
                 let ending = Ending::of(cause.as_ref());
@@ -326,7 +275,9 @@ impl SwarmTask {
                 let peer = peer_id.map(tracing::field::display);
                 tracing::debug!(peer, error = in_words(&error), "dial failed");
                 self.suspects.challenged_by(&connection_id);
-                self.company_failed(connection_id);
+                if let Some(peer) = peer_id {
+                    self.connections.company_dial_failed(&peer, connection_id);
+                }
                 self.dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
@@ -354,23 +305,6 @@ impl SwarmTask {
                 self.agents.insert(peer_id, agent);
             }
             _ => {}
-        }
-    }
-
-    /// A connection of ours over QUIC that a direct TCP connection stands beside may end with its streams.
-    fn let_go_of_the_worse(&mut self, peer: PeerId) {
-        let connections = self.connections.of(&peer);
-        if connections.first().is_some_and(|best| best.route == Route::DirectTcp) {
-            for worse in connections.iter().filter(|other| other.route == Route::DirectQuic && other.local.is_none()) {
-                self.swarm.behaviour_mut().streams.supersede(peer, worse.id);
-            }
-        }
-    }
-
-    /// Holds on to one of a peer's connections, if all that are left were dialled beside another that has ended.
-    fn hold_on_to_one(&mut self, peer: PeerId) {
-        if let Some(heir) = self.connections.heir(&peer) {
-            self.swarm.behaviour_mut().streams.hold(peer, heir);
         }
     }
 

@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
 
 use super::{
@@ -14,16 +15,18 @@ use super::{
     stream::Stream,
 };
 
-/// Opens and accepts streams. Dropping it ends the connection and breaks its streams.
+/// Opens and accepts streams. Dropping it ends the connection and breaks its streams, unless it is to be
+/// [closed](Self::close_when_dropped).
 pub struct Connection {
     hub: Arc<Hub>,
     opening: PollSemaphore,
+    at_drop: Wish,
 }
 
 impl Connection {
     pub(super) fn new(hub: Arc<Hub>) -> Self {
         let opening = PollSemaphore::new(hub.unacknowledged.clone());
-        Self { hub, opening }
+        Self { hub, opening, at_drop: Wish::Drop }
     }
 
     /// What opens streams in other places.
@@ -89,11 +92,21 @@ impl Connection {
             error => Err(error),
         })
     }
+
+    /// When bytes were last sent or received, since it was to be closed.
+    pub fn last_moved(&self) -> Option<Instant> {
+        self.hub.front().last_moved
+    }
+
+    /// Has the connection close as by [`Self::poll_close`] when this is dropped, if its driver is kept.
+    pub fn close_when_dropped(&mut self) {
+        self.at_drop = Wish::Close;
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.hub.wish(Wish::Drop);
+        self.hub.wish(self.at_drop);
     }
 }
 

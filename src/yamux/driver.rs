@@ -102,6 +102,13 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         Poll::Pending
     }
 
+    /// Tells whoever waits for the connection to close that this gets on.
+    fn has_moved(&self) {
+        if self.closing != Closing::No {
+            self.hub.front().last_moved = Some(Instant::now());
+        }
+    }
+
     fn has_sent_all(&self) -> bool {
         self.pack.is_empty() && !self.engine.has_something_to_send()
     }
@@ -135,6 +142,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.has_moved();
             self.sent += n;
             if self.sent == total {
                 self.sent = 0;
@@ -162,6 +170,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             let (n, now) = (input.len(), Instant::now());
             self.engine.receive(input, now)?;
             self.keepalive.heard(now);
+            self.has_moved();
             Pin::new(&mut self.io).consume(n);
             received += n;
         }

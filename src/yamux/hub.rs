@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::task::AtomicWaker;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Error, budget::Budget, cell::Cell, queue::Backlog, stream::Stream};
 
@@ -41,6 +41,8 @@ pub struct Front {
     pub acceptor: Option<Waker>,
     pub watcher: Option<Waker>,
     pub wish: Wish,
+    /// When bytes were last sent or received, since the connection was to be closed.
+    pub last_moved: Option<Instant>,
     pub ended: Option<Error>,
 }
 

@@ -9,6 +9,7 @@ mod node;
 mod outsider;
 pub mod process;
 mod puppet;
+pub mod road;
 mod services;
 pub mod tool;
 pub mod traffic;
@@ -18,6 +19,7 @@ use std::{env, fmt::Display, str::FromStr, time::Duration};
 pub use control::connect;
 pub use node::{Node, peer};
 pub use puppet::{Puppet, PuppetConnection};
+pub use road::Road;
 pub use services::{Service, Target, UnixService};
 
 /// How long anything that should happen may take on a busy machine.

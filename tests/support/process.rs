@@ -49,3 +49,13 @@ pub fn network_sockets(pid: u32) -> Vec<String> {
         .flat_map(|name| table(name).lines().filter(of_this_process).map(str::to_owned).collect::<Vec<_>>())
         .collect()
 }
+
+/// The TCP connections of a process that stand to this port, wherever that is.
+pub fn connections_to(pid: u32, port: u16) -> usize {
+    let to_it = |line: &&String| {
+        let mut fields = line.split_whitespace().skip(2);
+        let far_end = fields.next().unwrap().ends_with(&format!(":{port:04X}"));
+        far_end && fields.next() == Some("01")
+    };
+    network_sockets(pid).iter().filter(to_it).count()
+}

@@ -1,6 +1,8 @@
 //! The connections to each peer, and the local clients that wait for one. Shared between whoever opens streams and the
 //! swarm's task, so that opening a stream over a live connection needs no detour through the swarm.
 
+mod entry;
+
 use std::{
     collections::HashMap,
     mem,
@@ -11,23 +13,15 @@ use std::{
 use libp2p::swarm::ConnectionId;
 use tokio::{sync::Notify, time::Instant};
 
+use self::entry::{Company, Entry, Held, Standing};
 use super::{
     connection::{Connection, Route},
-    live::Live,
     request::Opener,
 };
 use crate::spec::{PeerId, RelayUse};
 
 /// How long a sign of life of a connection counts.
 const SURE_FOR: Duration = Duration::from_secs(1);
-
-/// Connections to one peer that share its streams. Each has its own TCP beneath it, so that what one of them loses holds up
-/// only its own streams, and its own task, so that they can use more than one processor.
-const MAX_ABREAST: usize = 4;
-
-/// How long after its last stream a connection that nobody holds on to takes new ones. It ends two seconds later, and a
-/// stream that is opened at that moment would be lost.
-const WARM_FOR: Duration = Duration::from_secs(8);
 
 /// One that ends before this age, or before the far end has answered on it, was not wanted there.
 const YOUNG: Duration = Duration::from_secs(5);
@@ -44,119 +38,6 @@ pub struct Connections {
     unsure: Mutex<Vec<(Arc<Connection>, Opener)>>,
     /// Connections that carry so much that another is wanted beside them.
     crowded: Mutex<Vec<Arc<Connection>>>,
-}
-
-#[derive(Default)]
-struct Entry {
-    /// Best route first; of one route, the oldest first. Those that another has replaced come last.
-    connections: Vec<Held>,
-    replaced: Vec<ConnectionId>,
-    /// What had taken the place of all that are left has ended.
-    orphaned: bool,
-    company: Company,
-    /// Local clients that wait for a connection.
-    waiting: usize,
-    failed_rounds: u64,
-    last_failure: Option<Arc<str>>,
-    changed: Arc<Notify>,
-}
-
-struct Held {
-    connection: Arc<Connection>,
-    opener: Opener,
-    /// When it was last known to be alive, or asked whether it is.
-    last_sign: Instant,
-    standing: Standing,
-}
-
-enum Standing {
-    /// It is held on to, if the configuration or an offer gives a reason.
-    Lasting,
-    /// It was dialled beside another, and ends when it has not been used for a while.
-    Company {
-        since: Instant,
-        /// The far end has let it in.
-        answered: bool,
-    },
-}
-
-/// Whether another connection beside those that there are may be asked for.
-#[derive(Default)]
-enum Company {
-    #[default]
-    Welcome,
-    /// It has been asked for, and the far end has yet to answer on it.
-    Coming,
-    /// The last one came to nothing.
-    NotBefore(Instant),
-}
-
-impl Held {
-    /// Its streams, also those that are being agreed on.
-    fn streams(&self) -> usize {
-        self.opener.live().map_or(0, Live::streams)
-    }
-
-    /// Its streams that a tunnel has.
-    fn load(&self) -> usize {
-        self.opener.live().map_or(0, Live::load)
-    }
-
-    fn is_company(&self) -> bool {
-        matches!(self.standing, Standing::Company { .. })
-    }
-
-    /// Whether it may take a new stream: nobody is about to let go of it. Which of the connections that the far end has
-    /// dialled it holds on to is not known; it is the oldest, if nothing has happened to that.
-    fn takes_streams(&self, is_oldest: bool) -> bool {
-        let is_warm = || self.opener.live().is_some_and(|live| live.idle_for() < WARM_FOR);
-        match self.standing {
-            Standing::Lasting if self.connection.local.is_none() => true,
-            Standing::Lasting => is_oldest || is_warm(),
-            Standing::Company { answered, .. } => answered && is_warm(),
-        }
-    }
-}
-
-impl Entry {
-    fn rank(&mut self) {
-        // A stable sort: of equals, the oldest stays first.
-        self.connections.sort_by_key(|held| (self.replaced.contains(&held.connection.id), held.connection.route));
-    }
-
-    fn held(&mut self, id: ConnectionId) -> Option<&mut Held> {
-        self.connections.iter_mut().find(|held| held.connection.id == id)
-    }
-
-    /// The connections that share the peer's streams; the first is the oldest.
-    fn abreast(&self) -> impl Iterator<Item = &Held> {
-        let is_one =
-            |held: &&Held| held.connection.route == Route::DirectTcp && !self.replaced.contains(&held.connection.id);
-        self.connections.iter().filter(is_one)
-    }
-
-    /// Those of them that may take a new stream.
-    fn usable(&self) -> impl Iterator<Item = &Held> {
-        self.abreast().enumerate().filter(|(nth, held)| held.takes_streams(*nth == 0)).map(|(_, held)| held)
-    }
-
-    /// The connection that can be dialled again to have another beside it, if that is wanted now.
-    fn wants_company(&self, now: Instant) -> Option<&Arc<Connection>> {
-        match self.company {
-            Company::Welcome => {}
-            Company::NotBefore(time) if time <= now => {}
-            Company::Coming | Company::NotBefore(_) => return None,
-        }
-        let load = self.abreast().map(Held::load).sum::<usize>();
-        let dialled = self.abreast().map(|held| &held.connection).find(|connection| connection.local.is_none());
-        // Those that were replaced stay as long as their streams.
-        let standing = self.connections.iter().filter(|held| held.connection.route == Route::DirectTcp).count();
-        dialled.filter(|_| standing < MAX_ABREAST && load > self.usable().count())
-    }
-
-    fn is_idle(&self) -> bool {
-        self.connections.is_empty() && self.waiting == 0
-    }
 }
 
 impl Connections {
@@ -204,8 +85,7 @@ impl Connections {
         }
     }
 
-    /// Takes the connections of ours that somebody should dial another beside, and
-    /// say what came of it.
+    /// Takes the connections of ours that somebody should dial another beside, or say why not.
     pub fn take_crowded(&self) -> Vec<Arc<Connection>> {
         take(&self.crowded)
     }
@@ -213,6 +93,7 @@ impl Connections {
     /// Takes back the wish for another connection to `peer`: there is none to be had, or none that would help, for now.
     pub fn no_company(&self, peer: &PeerId) {
         if let Some(entry) = self.lock().get_mut(peer) {
+            entry.dialled_beside = None;
             entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
         }
     }
@@ -224,22 +105,50 @@ impl Connections {
         }
     }
 
-    /// Says that a connection stands beside others, and nobody will hold on to it.
-    pub fn mark_company(&self, peer: &PeerId, id: ConnectionId) {
-        if let Some(held) = self.lock().get_mut(peer).and_then(|entry| entry.held(id)) {
-            held.standing = Standing::Company { since: Instant::now(), answered: false };
+    /// Says that a connection beside the others is being dialled. If that works, nobody is to hold on to it.
+    pub fn dialling_beside(&self, peer: &PeerId, dial: ConnectionId) {
+        if let Some(entry) = self.lock().get_mut(peer) {
+            entry.dialled_beside = Some(dial);
         }
+    }
+
+    /// Says that a dial to `peer` has failed; perhaps one that was to bring company.
+    pub fn company_dial_failed(&self, peer: &PeerId, dial: ConnectionId) {
+        let mut peers = self.lock();
+        if let Some(entry) = peers.get_mut(peer).filter(|entry| entry.dialled_beside == Some(dial)) {
+            entry.dialled_beside = None;
+            entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
+        }
+    }
+
+    /// Whether a connection was dialled beside others.
+    pub fn is_company(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.lock().get_mut(peer).and_then(|entry| entry.held(id)).is_some_and(|held| held.is_company())
     }
 
     /// Says that the far end has answered on a connection.
     pub fn has_answered(&self, peer: &PeerId, id: ConnectionId) {
         let mut peers = self.lock();
         let Some(entry) = peers.get_mut(peer) else { return };
-        if let Some(Standing::Company { answered: answered @ false, .. }) =
-            entry.held(id).map(|held| &mut held.standing)
-        {
+        let Some(held) = entry.held(id) else { return };
+        let was_silent = mem::take(&mut held.silent);
+        if let Standing::Company { answered: answered @ false, .. } = &mut held.standing {
             *answered = true;
             entry.company = Company::Welcome;
+        }
+        if was_silent {
+            entry.rank();
+        }
+    }
+
+    /// Says that a connection was asked for a sign of life, and gave none. It takes new streams only where there is no
+    /// other by the same route, until it answers.
+    pub fn gave_no_sign(&self, silent: &Connection) {
+        if let Some(entry) = self.lock().get_mut(&silent.peer) {
+            if let Some(held) = entry.held(silent.id) {
+                held.silent = true;
+            }
+            entry.rank();
         }
     }
 
@@ -298,8 +207,11 @@ impl Connections {
     pub(super) fn add(&self, connection: Arc<Connection>, opener: Opener) {
         let mut peers = self.lock();
         let entry = peers.entry(connection.peer).or_default();
-        let (last_sign, standing) = (Instant::now(), Standing::Lasting);
-        entry.connections.push(Held { connection, opener, last_sign, standing });
+        let standing = match entry.dialled_beside.take_if(|dial| *dial == connection.id) {
+            Some(_) => Standing::Company { since: Instant::now(), answered: false },
+            None => Standing::Lasting,
+        };
+        entry.connections.push(Held::new(connection, opener, standing));
         entry.rank();
         entry.last_failure = None;
         entry.changed.notify_waiters();
@@ -339,13 +251,14 @@ impl Connections {
         let ids = entry.connections.iter().map(|held| held.connection.id);
         let others: Vec<_> = ids.filter(|other| *other != id && !entry.replaced.contains(other)).collect();
         entry.replaced.extend(&others);
+        entry.replaced_at = Some(Instant::now());
         entry.rank();
         others
     }
 
-    /// Whether a connection of `peer` has been replaced and is still there: one is enough.
-    pub fn has_replaced(&self, peer: &PeerId) -> bool {
-        self.lock().get(peer).is_some_and(|entry| !entry.replaced.is_empty())
+    /// Whether another connection to `peer` may be dialled in place of what is silent.
+    pub fn may_be_replaced(&self, peer: &PeerId) -> bool {
+        self.lock().get(peer).is_some_and(|entry| entry.may_be_replaced(Instant::now()))
     }
 
     /// Tells those who wait for `peer` that every address has been tried in vain.
@@ -426,8 +339,16 @@ impl Drop for Waiting {
 mod tests {
     use libp2p::core::{ConnectedPoint, Endpoint, transport::PortUse};
 
-    use super::*;
-    use crate::{node::streams::direct::Direct, spec::Multiaddr, status::Path, yamux};
+    use super::{
+        entry::{MAX_ABREAST, REPLACEMENT_PAUSE, WARM_FOR},
+        *,
+    };
+    use crate::{
+        node::streams::{direct::Direct, live::Live},
+        spec::Multiaddr,
+        status::Path,
+        yamux,
+    };
 
     fn connection(id: usize, peer: PeerId, address: &str) -> Arc<Connection> {
         let point =
@@ -471,15 +392,15 @@ mod tests {
         let (table, peer) = (Connections::default(), PeerId::random());
         let lives = [1, 2, 3].map(|id| {
             let (connection, opener, live) = dialled(id, peer);
+            if id > 1 {
+                table.dialling_beside(&peer, connection.id);
+            }
             table.add(connection, opener);
             live
         });
         let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
         let [oldest, second, third] = [1, 2, 3].map(ConnectionId::new_unchecked);
         assert_eq!(best(), oldest, "of equals");
-        for id in [second, third] {
-            table.mark_company(&peer, id);
-        }
         let first = lives[0].enter().carrying();
         assert_eq!(best(), oldest, "the far end has yet to let the others in");
         for id in [second, third] {
@@ -543,8 +464,8 @@ mod tests {
         for id in 2..=MAX_ABREAST {
             let (connection, opener, _) = dialled(id, peer);
             let id = connection.id;
+            table.dialling_beside(&peer, id);
             table.add(connection, opener);
-            table.mark_company(&peer, id);
             assert_eq!(asked(), 0, "{id} has yet to be answered");
             table.has_answered(&peer, id);
             assert_eq!(asked(), usize::from(id != ConnectionId::new_unchecked(MAX_ABREAST)), "{id}");
@@ -556,8 +477,8 @@ mod tests {
         tokio::time::advance(COMPANY_PAUSE).await;
         assert_eq!(asked(), 1);
         let (silent, opener, _) = dialled(MAX_ABREAST, peer);
+        table.dialling_beside(&peer, youngest);
         table.add(silent, opener);
-        table.mark_company(&peer, youngest);
         tokio::time::advance(2 * YOUNG).await;
         table.remove(&peer, youngest);
         assert_eq!(asked(), 0, "the far end has never answered on it");
@@ -588,9 +509,51 @@ mod tests {
         let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
         assert_eq!(best(), old);
         assert_eq!(table.replace_others(&peer, new), [old]);
-        assert_eq!((best(), table.has_replaced(&peer)), (new, true));
+        assert_eq!(best(), new);
         table.remove(&peer, old);
-        assert_eq!((best(), table.has_replaced(&peer)), (new, false));
+        assert_eq!(best(), new);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_replaced_others_is_not_replaced_at_once_but_later_even_if_they_live_on() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let add = |id| table.add(connection(id, peer, "/ip4/127.0.0.1/tcp/1"), Opener::new().0);
+        add(1);
+        assert!(table.may_be_replaced(&peer));
+        for id in 2..8 {
+            add(id);
+            table.replace_others(&peer, ConnectionId::new_unchecked(id));
+            assert!(!table.may_be_replaced(&peer), "{id} has just come");
+            tokio::time::advance(REPLACEMENT_PAUSE).await;
+            assert_eq!(table.may_be_replaced(&peer), id < 7, "{id} connections");
+        }
+        let youngest = ConnectionId::new_unchecked(7);
+        assert_eq!(table.best(&peer, RelayUse::Any, &[]).unwrap().0.id, youngest);
+        table.remove(&peer, ConnectionId::new_unchecked(1));
+        assert!(table.may_be_replaced(&peer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_gave_no_sign_of_life_comes_after_those_that_did_until_it_answers() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let [first, second] = [1, 2].map(|id| {
+            let (_, opener, live) = dialled(id, peer);
+            let connection = connection(id, peer, "/ip4/127.0.0.1/tcp/1");
+            table.add(connection.clone(), opener);
+            (connection, live)
+        });
+        table.add(connection(3, peer, &format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/p2p-circuit")), Opener::new().0);
+        let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0;
+        tokio::time::advance(WARM_FOR).await;
+        assert_eq!(best(), first.0);
+        table.gave_no_sign(&first.0);
+        assert_eq!(best(), second.0, "though the far end may let go of it");
+        table.gave_no_sign(&second.0);
+        assert_eq!(best(), first.0, "rather than a relayed one");
+        table.has_answered(&peer, second.0.id);
+        assert_eq!(best(), second.0);
+        table.has_answered(&peer, first.0.id);
+        assert_eq!(best(), first.0);
     }
 
     #[test]
@@ -599,10 +562,12 @@ mod tests {
         let [old, company, new] = [1, 2, 3].map(ConnectionId::new_unchecked);
         let lives = [1, 2].map(|id| {
             let (connection, opener, live) = dialled(id, peer);
+            if connection.id == company {
+                table.dialling_beside(&peer, company);
+            }
             table.add(connection, opener);
             live
         });
-        table.mark_company(&peer, company);
         // By another route than theirs.
         table.add(connection(3, peer, "/ip4/127.0.0.1/udp/1/quic-v1"), Opener::new().0);
         assert_eq!(table.replace_others(&peer, new), [old, company]);
@@ -612,7 +577,7 @@ mod tests {
         table.in_use(&table.find(old).unwrap());
         assert!(table.take_crowded().is_empty(), "for what was replaced");
         table.remove(&peer, new);
-        assert_eq!((best(), table.has_replaced(&peer)), (old, false));
+        assert_eq!(best(), old);
         assert_eq!((table.heir(&peer), table.heir(&peer)), (Some(old), None));
     }
 

@@ -23,8 +23,9 @@ use tokio::time::Instant;
 use super::{
     connection::{Connection, Route},
     connections::Connections,
-    direct::{Direct, Muxers},
+    direct::Direct,
     live::Live,
+    muxers::Muxers,
     offers::Offers,
     reception::{INBOUND_TIMEOUT, Reception},
     request::{Handshake, Request, RequestError, Requests},

@@ -179,3 +179,23 @@ async fn what_was_closed_arrives_though_the_far_end_goes_on_talking() {
     assert!(read == sent);
     while far.write_all(&[0; 1_000]).await.is_ok() {}
 }
+
+#[tokio::test]
+async fn what_was_said_arrives_though_the_connection_was_dropped_if_it_is_to_close_then() {
+    let mut pair = pair();
+    let (mut near, mut far) = pair.stream().await;
+    let (open, mut cut) = pair.stream().await;
+    let sent = pattern(200_000);
+    near.write_all(&sent).await.unwrap();
+    near.close().await.unwrap();
+    drop(near);
+    pair.dialer.close_when_dropped();
+    drop(pair.dialer);
+    let mut read = Vec::new();
+    far.read_to_end(&mut read).await.unwrap();
+    assert!(read == sent);
+    assert_eq!(kind(cut.read(&mut [0]).await), io::ErrorKind::ConnectionReset);
+    drop((open, far, cut, pair.listener));
+    let ended = pair.drivers.join_all().await;
+    assert!(ended.iter().all(|error| matches!(error, Error::Closed | Error::ClosedByPeer)), "{ended:?}");
+}
