@@ -57,6 +57,8 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
         );
     }
 
+    // Now: somebody may go on working meanwhile.
+    let commit = machine::commit(Path::new(env!("CARGO_MANIFEST_DIR")));
     let line = setting.has_line.then(|| Line::lay(&arguments.congestion)).transpose()?;
     let notes = line.iter().map(|line| line.description()).collect::<Result<Vec<_>>>()?;
     let mut run = Run { stage: Stage::set(line, &experiments)?, effort, results: Results::default() };
@@ -82,7 +84,7 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
         setting,
         machine: Machine::here(),
         date: machine::date(),
-        commit: machine::commit(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        commit,
         command: arguments.command_line(setting),
         rounds,
         peers: columns,
