@@ -61,6 +61,16 @@ impl Lease {
         Self { budget, bytes: 0 }
     }
 
+    /// What is held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the budget still has.
+    pub fn left(&self) -> usize {
+        self.budget.left()
+    }
+
     /// Takes all of `bytes` or nothing of it, and says which.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let granted = self.budget.take(bytes);

@@ -21,6 +21,10 @@ const ROUND_TRIPS: u64 = 4;
 /// Windows grow by whole frames.
 const STEP: u64 = super::chunk::MAX as u64;
 
+/// What a window leaves of the budget to others is at least this many times what it has grown by. What a stream has been
+/// granted can't be taken back when it falls idle, and those that come later shall find something, too.
+const LEFT_TO_OTHERS: usize = 2;
+
 /// The far end has sent more than it may.
 #[derive(Debug, PartialEq)]
 pub struct Exceeded;
@@ -85,12 +89,19 @@ impl Window {
         self.size.saturating_sub(self.left + self.unread)
     }
 
+    /// How much further it may grow, in whole frames.
+    fn most_more(&self) -> u32 {
+        let growth = (self.growth.left() + self.growth.bytes()) / (1 + LEFT_TO_OTHERS);
+        let more = growth.saturating_sub(self.growth.bytes()) as u64 / STEP * STEP;
+        u32::try_from(more).unwrap_or(u32::MAX)
+    }
+
     fn fit(&mut self, in_a_round_trip: u64) {
         let wanted =
             in_a_round_trip.saturating_mul(ROUND_TRIPS).next_multiple_of(STEP).clamp(INITIAL.into(), MAX.into()) as u32;
         if wanted > self.size {
             // As fast as TCP's own window grows.
-            let more = (wanted - self.size).min(self.size);
+            let more = (wanted - self.size).min(self.size).min(self.most_more());
             if self.growth.grow(more as usize) {
                 self.size += more;
             }
@@ -158,10 +169,22 @@ mod tests {
 
     #[test]
     fn a_window_grows_no_further_than_the_budget() {
-        let budget = Budget::new(INITIAL as usize);
+        let budget = Budget::new(3 * INITIAL as usize);
         let (mut window, mut now) = (Window::new(budget.clone()), Instant::now());
         stream_at_full_speed(&mut window, &mut now, 20);
-        assert_eq!((window.size, budget.left()), (2 * INITIAL, 0));
+        assert_eq!((window.size, budget.left()), (2 * INITIAL, 2 * INITIAL as usize));
+    }
+
+    #[test]
+    fn windows_that_have_grown_and_fallen_idle_leave_something_to_those_that_come_later() {
+        let (budget, mut now) = (Budget::new(8 * MAX as usize), Instant::now());
+        let mut idle = Vec::new();
+        for nth in 0..12 {
+            let mut window = Window::new(budget.clone());
+            stream_at_full_speed(&mut window, &mut now, 20);
+            assert!(window.size >= 4 * INITIAL, "{nth}: {window:?}");
+            idle.push(window);
+        }
     }
 
     #[test]
