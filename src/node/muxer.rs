@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use futures::{
@@ -16,20 +15,10 @@ use futures::{
 };
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use multistream_select::listener_select_proto;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, Sleep, sleep},
-};
+use tokio::task::JoinSet;
 
-use super::streams::{Introduced, Muxers, multistream::agreement};
+use super::streams::{CLOSE_TIMEOUT, Introduced, MAX_CLOSE, Muxers, multistream::agreement, stuck};
 use crate::yamux::{self, Role};
-
-/// How long nothing may leave and nothing come, once the connection is to end. Towards a peer that takes nothing any more,
-/// a frozen one or one behind a dead link, that would be for ever, and for as long its streams would hang.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long the end may take in all. A slow line takes a while for what has been written.
-const MAX_CLOSE: Duration = Duration::from_secs(10);
 
 /// Streams of the peer that may wait for the swarm to see to them. What comes beyond waits in the muxer, which counts it
 /// among the peer's streams even if it has been reset since.
@@ -46,38 +35,13 @@ pub struct Muxer {
     connection: yamux::Connection,
     /// Its only task. It ends with the connection, which says why.
     driver: JoinSet<yamux::Error>,
-    closing: Option<Ending>,
+    closing: Option<BoxFuture<'static, ()>>,
     muxers: Arc<Muxers>,
     introduced: Option<Introduced>,
     /// Streams of the peer that have yet to say what they are for.
     receiving: FuturesUnordered<BoxFuture<'static, Option<yamux::Stream>>>,
     /// Those that the swarm is to see to.
     for_swarm: VecDeque<yamux::Stream>,
-}
-
-/// The patience that is left for an end.
-struct Ending {
-    begun: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Ending {
-    fn new() -> Self {
-        Self { begun: Instant::now(), timer: Box::pin(sleep(CLOSE_TIMEOUT)) }
-    }
-
-    /// Ready when it has taken too long.
-    fn poll_run_out(&mut self, cx: &mut Context<'_>, last_moved: Option<Instant>) -> Poll<()> {
-        loop {
-            ready!(self.timer.poll_unpin(cx));
-            let due = last_moved.map_or(self.begun, |moved| moved.max(self.begun)) + CLOSE_TIMEOUT;
-            let due = due.min(self.begun + MAX_CLOSE);
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(due);
-        }
-    }
 }
 
 impl Muxer {
@@ -171,8 +135,10 @@ impl StreamMuxer for Muxer {
             return Poll::Ready(closed.map_err(Into::into));
         }
         let this = self.get_mut();
-        let ending = this.closing.get_or_insert_with(Ending::new);
-        ending.poll_run_out(cx, this.connection.last_moved()).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        // Whom the swarm hasn't let in has nothing coming.
+        let most = if this.introduced.is_some() { MAX_CLOSE } else { CLOSE_TIMEOUT };
+        let stuck = || stuck(this.connection.opener(), CLOSE_TIMEOUT, most).boxed();
+        this.closing.get_or_insert_with(stuck).poll_unpin(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -194,7 +160,7 @@ impl Drop for Muxer {
         // waited long enough; whom the swarm hasn't let in has nothing coming.
         if self.closing.is_none() && self.introduced.is_some() {
             self.connection.close_when_dropped();
-            self.muxers.see_off(mem::take(&mut self.driver));
+            self.muxers.see_off(self.connection.opener(), mem::take(&mut self.driver));
         }
     }
 }
@@ -267,6 +233,7 @@ mod tests {
 
     use futures::io::BufReader;
     use libp2p::{core::ConnectedPoint, swarm::ConnectionId};
+    use tokio::{io::AsyncReadExt as _, time::sleep};
     use tokio_util::compat::TokioAsyncReadCompatExt;
 
     use super::*;
@@ -297,9 +264,47 @@ mod tests {
         (peer, own)
     }
 
+    /// Runs in a task, as the swarm's connections do: they are known by their ids.
+    async fn in_a_task(test: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(test);
+        tasks.join_next().await.unwrap().unwrap();
+    }
+
     /// Has a muxer do what there is to do at once.
     async fn work(muxer: &mut Muxer) {
         poll_fn(|cx| Poll::Ready(Pin::new(&mut *muxer).poll(cx).is_pending())).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_may_take_its_time_while_it_gets_on_and_no_longer() {
+        let test = async {
+            for (pause, arrives) in [(CLOSE_TIMEOUT * 9 / 10, true), (CLOSE_TIMEOUT * 11 / 10, false)] {
+                let (near, mut far) = tokio::io::duplex(1_024);
+                let config = Config { max_inbound_streams: Box::new(|| 0), budget: Budget::new(0) };
+                let mut muxer =
+                    Muxer::begin(BufReader::new(near.compat()), Role::Dialer, config, Arc::default()).await.unwrap();
+                work(&mut muxer).await;
+                let mut stream = poll_fn(|cx| Pin::new(&mut muxer).poll_outbound(cx)).await.unwrap();
+                stream.write_all(&[7; 20_000]).await.unwrap();
+                stream.close().await.unwrap();
+                let hearing = async {
+                    let (mut heard, mut piece) = (0, [0; 1_000]);
+                    while let Ok(n @ 1..) = far.read(&mut piece).await {
+                        heard += n;
+                        sleep(pause).await;
+                    }
+                    heard
+                };
+                let closing = async move {
+                    // The far end says nothing, and so doesn't leave.
+                    assert!(poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx)).await.is_err());
+                };
+                let (heard, ()) = tokio::join!(hearing, closing);
+                assert_eq!(heard > 20_000, arrives, "{heard} at {pause:?}");
+            }
+        };
+        in_a_task(test).await;
     }
 
     #[tokio::test]
@@ -339,9 +344,6 @@ mod tests {
             };
             let _ = tokio::join!(opened, taken);
         };
-        // A task, as the swarm's are: they are known by their ids.
-        let mut tasks = JoinSet::new();
-        tasks.spawn(test);
-        tasks.join_next().await.unwrap().unwrap();
+        in_a_task(test).await;
     }
 }

@@ -39,7 +39,7 @@ pub use self::{
     connection::{Connection, Route, remote_address},
     connections::{Connections, Waiting},
     handler::{Handler, ToHandler},
-    muxers::{Introduced, Muxers},
+    muxers::{CLOSE_TIMEOUT, Introduced, MAX_CLOSE, Muxers, stuck},
     offers::{Inbound, Offering, Offers, Refused, Taken},
     request::{Handshake, Opener, RequestError},
     stream::Stream,

@@ -23,46 +23,55 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that are asked, and those whose place a new one may take.
 #[derive(Default)]
 pub struct Suspects {
-    asked: FuturesUnordered<BoxFuture<'static, Option<Arc<Connection>>>>,
+    asked: FuturesUnordered<BoxFuture<'static, Option<Answer>>>,
     /// Whose connections a dial may replace.
     rivals: HashMap<ConnectionId, PeerId>,
+}
+
+/// What came of asking a connection.
+pub struct Answer {
+    pub connection: Arc<Connection>,
+    pub is_alive: bool,
 }
 
 impl Suspects {
     /// Asks a connection for a sign of life.
     pub fn ask(&mut self, connection: Arc<Connection>, opener: Opener) {
         let deadline = Instant::now() + PATIENCE;
-        let silent = async move {
-            let answered = timeout_at(deadline, opener.open(NOBODY_OFFERS, Handshake::Confirmed, deadline)).await;
-            // The connection's own clock may be the first to say that no answer came. A connection that ends instead of
-            // answering is nobody's suspect any more.
-            matches!(answered, Err(_) | Ok(Err(RequestError::Failed))).then_some(connection)
+        let answer = async move {
+            match timeout_at(deadline, opener.open(NOBODY_OFFERS, Handshake::Confirmed, deadline)).await {
+                // The connection's own clock may be the first to say that no answer came.
+                Err(_) | Ok(Err(RequestError::Failed)) => Some(Answer { connection, is_alive: false }),
+                Ok(Err(RequestError::NotSupported) | Ok(_)) => Some(Answer { connection, is_alive: true }),
+                // A connection that ends instead of answering is nobody's suspect any more.
+                Ok(Err(RequestError::Ended)) => None,
+            }
         };
-        self.asked.push(silent.boxed());
+        self.asked.push(answer.boxed());
     }
 
-    /// The next connection that gave no sign of life; for ever while there is none. Cancel-safe.
-    pub async fn silent(&mut self) -> Arc<Connection> {
+    /// The next connection of which it is known whether it gave a sign of life; for ever while there is none. Cancel-safe.
+    pub async fn answer(&mut self) -> Answer {
         loop {
             match self.asked.next().await {
-                Some(Some(connection)) => return connection,
+                Some(Some(answer)) => return answer,
                 Some(None) => {}
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// `dial` is to show whether the peer of the `silent` connection can be reached.
-    pub fn challenge(&mut self, dial: ConnectionId, silent: &Connection) {
-        self.rivals.insert(dial, silent.peer);
+    /// `dial` is to bring a connection in place of the `old` one.
+    pub fn challenge(&mut self, dial: ConnectionId, old: &Connection) {
+        self.rivals.insert(dial, old.peer);
     }
 
     /// Whether such a dial is under way, which another connection of the same peer may have caused.
-    pub fn is_challenged(&self, silent: &Connection) -> bool {
-        self.rivals.values().any(|peer| *peer == silent.peer)
+    pub fn is_challenged(&self, old: &Connection) -> bool {
+        self.rivals.values().any(|peer| *peer == old.peer)
     }
 
-    /// A dial has ended. Returns whether it takes the place of what was silent, if it succeeded.
+    /// A dial has ended. Returns whether it takes the place of the others, if it succeeded.
     pub fn challenged_by(&mut self, dial: &ConnectionId) -> bool {
         self.rivals.remove(dial).is_some()
     }
@@ -113,8 +122,10 @@ mod tests {
             let request = asked.queue.recv().await.unwrap();
             assert!(request.reply.send(Err(RequestError::NotSupported)).is_ok());
         };
-        let (found, ()) = tokio::join!(suspects.silent(), answer);
-        assert_eq!(found.id, ConnectionId::new_unchecked(2));
-        assert!(suspects.silent().now_or_never().is_none(), "the others");
+        let (found, ()) = tokio::join!(suspects.answer(), answer);
+        assert_eq!((found.connection.id, found.is_alive), (ConnectionId::new_unchecked(1), true));
+        let found = suspects.answer().await;
+        assert_eq!((found.connection.id, found.is_alive), (ConnectionId::new_unchecked(2), false));
+        assert!(suspects.answer().now_or_never().is_none(), "the one that has ended");
     }
 }

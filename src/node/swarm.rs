@@ -5,6 +5,7 @@ mod beside;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -34,7 +35,7 @@ use super::{
     listeners::Listeners,
     pulse::{self, Pulses},
     streams::{self, Connection, Connections, Muxers, Offers, Route},
-    suspects::Suspects,
+    suspects::{Answer, Suspects},
     transport,
 };
 use crate::spec::{Multiaddr, PeerId};
@@ -75,6 +76,7 @@ pub struct SwarmTask {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     connections: Arc<Connections>,
+    muxers: Arc<Muxers>,
     offers: Arc<Offers>,
     dialer: Dialer,
     listeners: Listeners,
@@ -120,6 +122,7 @@ impl SwarmTask {
             swarm,
             commands,
             connections,
+            muxers,
             offers,
             dialer: Dialer::default(),
             listeners: Listeners::default(),
@@ -157,15 +160,42 @@ impl SwarmTask {
                 },
                 () = self.offers.changed() => self.swarm.behaviour_mut().streams.offers_changed(),
                 () = self.connections.wanted() => self.clients_wait(),
-                silent = self.suspects.silent() => self.challenge(&silent),
+                Answer { connection, is_alive } = self.suspects.answer() => match is_alive {
+                    true => self.stale |= self.connections.has_answered(&connection.peer, connection.id),
+                    false => self.challenge(&connection),
+                },
                 () = until(next_timer) => self.on_time(Instant::now()),
             }
             self.dial_what_is_due();
             self.publish();
             if let Some(done) = self.closing.take_if(|_| self.swarm.connected_peers().next().is_none()) {
-                sleep(FAREWELL).await;
+                self.part().await;
                 let _ = done.send(());
                 return;
+            }
+        }
+    }
+
+    /// Waits for what may still be on its way, and goes on giving signs of life.
+    async fn part(&mut self) {
+        let muxers = self.muxers.clone();
+        let departed = async {
+            // A connection may have told of its end and not be seen off yet.
+            sleep(FAREWELL).await;
+            muxers.departed().await;
+        };
+        let mut departed = pin!(departed);
+        loop {
+            tokio::select! {
+                () = &mut departed => return,
+                command = self.commands.recv() => match command {
+                    Some(Command::GiveSignOfLife(sign)) => {
+                        let _ = sign.send(());
+                    }
+                    // Too late: whoever asked sees that it has been dropped.
+                    Some(Command::Configure(..) | Command::Close(_)) => {}
+                    None => return,
+                },
             }
         }
     }
@@ -204,6 +234,9 @@ impl SwarmTask {
     fn clients_wait(&mut self) {
         for (connection, opener) in self.connections.take_unsure() {
             self.suspects.ask(connection, opener);
+        }
+        for connection in self.connections.take_worn() {
+            self.dial_in_place_of(&connection);
         }
         for connection in self.connections.take_crowded() {
             self.dial_beside(&connection);
@@ -250,6 +283,9 @@ impl SwarmTask {
         );
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
+                if self.closing.is_some() {
+                    self.swarm.close_connection(connection_id);
+                }
                 self.log_connected(peer_id, connection_id, num_established.get());
                 self.dialer.connected(peer_id, connection_id, Instant::now());
                 let route = self.connections.find(connection_id).map(|connection| connection.route);

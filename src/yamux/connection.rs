@@ -1,7 +1,7 @@
 //! A connection, as its user has it.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
 };
 
@@ -93,11 +93,6 @@ impl Connection {
         })
     }
 
-    /// When bytes were last sent or received, since it was to be closed.
-    pub fn last_moved(&self) -> Option<Instant> {
-        self.hub.front().last_moved
-    }
-
     /// Has the connection close as by [`Self::poll_close`] when this is dropped, if its driver is kept.
     pub fn close_when_dropped(&mut self) {
         self.at_drop = Wish::Close;
@@ -110,7 +105,7 @@ impl Drop for Connection {
     }
 }
 
-/// Opens streams of a connection. Does not keep it alive.
+/// Opens streams of a connection, and knows how it fares. Does not keep it alive.
 #[derive(Clone)]
 pub struct Opener {
     hub: Arc<Hub>,
@@ -128,5 +123,27 @@ impl Opener {
             Err(_) => return Err(self.hub.front().ended()),
         }
         Ok(Stream::new(Cell::outbound(self.hub.clone())))
+    }
+
+    /// When bytes last left, since the connection was to be closed.
+    pub fn last_departure(&self) -> Option<Instant> {
+        self.hub.front().last_departure
+    }
+
+    /// When bytes last came, since the connection was to be closed.
+    pub fn last_arrival(&self) -> Option<Instant> {
+        self.hub.front().last_arrival
+    }
+
+    /// Whether so many streams have been opened that it is time for another connection: their ids are not used twice, and
+    /// there are 2^31 of them.
+    pub fn is_worn(&self) -> bool {
+        self.hub.worn.load(Relaxed)
+    }
+
+    /// Makes it so.
+    #[cfg(test)]
+    pub fn wear(&self) {
+        self.hub.worn.store(true, Relaxed);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     Config, Error, Role,
     engine::{Engine, Pack},
     frame::Reason,
-    hub::{Hub, Wish},
+    hub::{Front, Hub, Wish},
     keepalive::Keepalive,
 };
 
@@ -103,9 +103,9 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
     }
 
     /// Tells whoever waits for the connection to close that this gets on.
-    fn has_moved(&self) {
+    fn note(&self, what: impl FnOnce(&mut Front) -> &mut Option<Instant>) {
         if self.closing != Closing::No {
-            self.hub.front().last_moved = Some(Instant::now());
+            *what(&mut self.hub.front()) = Some(Instant::now());
         }
     }
 
@@ -142,7 +142,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.has_moved();
+            self.note(|front| &mut front.last_departure);
             self.sent += n;
             if self.sent == total {
                 self.sent = 0;
@@ -170,7 +170,7 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
             let (n, now) = (input.len(), Instant::now());
             self.engine.receive(input, now)?;
             self.keepalive.heard(now);
-            self.has_moved();
+            self.note(|front| &mut front.last_arrival);
             Pin::new(&mut self.io).consume(n);
             received += n;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     task::{Context, Poll, Waker},
 };
 
@@ -22,6 +22,8 @@ pub struct Hub {
     /// A permit for each stream of our own that the far end need not have acknowledged. Closed with the connection.
     pub unacknowledged: Arc<Semaphore>,
     driver: AtomicWaker,
+    /// Half of the ids for streams of our own have been used.
+    pub worn: AtomicBool,
     ready: Mutex<Ready>,
     front: Mutex<Front>,
 }
@@ -41,8 +43,9 @@ pub struct Front {
     pub acceptor: Option<Waker>,
     pub watcher: Option<Waker>,
     pub wish: Wish,
-    /// When bytes were last sent or received, since the connection was to be closed.
-    pub last_moved: Option<Instant>,
+    /// When bytes last left and came, since the connection was to be closed.
+    pub last_departure: Option<Instant>,
+    pub last_arrival: Option<Instant>,
     pub ended: Option<Error>,
 }
 
@@ -60,8 +63,9 @@ pub enum Wish {
 impl Hub {
     pub fn new(budget: Arc<Budget>) -> Arc<Self> {
         let (driver, ready, front) = (AtomicWaker::new(), Mutex::default(), Mutex::default());
+        let (backlog, worn) = (Arc::default(), AtomicBool::new(false));
         let unacknowledged = Arc::new(Semaphore::new(MAX_UNACKNOWLEDGED));
-        Arc::new(Self { budget, backlog: Arc::default(), unacknowledged, driver, ready, front })
+        Arc::new(Self { budget, backlog, unacknowledged, driver, worn, ready, front })
     }
 
     /// Hands a stream to the driver. Returns whether there still is one.

@@ -38,6 +38,8 @@ pub struct Connections {
     unsure: Mutex<Vec<(Arc<Connection>, Opener)>>,
     /// Connections that carry so much that another is wanted beside them.
     crowded: Mutex<Vec<Arc<Connection>>>,
+    /// Connections that another is wanted in place of.
+    worn: Mutex<Vec<Arc<Connection>>>,
 }
 
 impl Connections {
@@ -45,14 +47,10 @@ impl Connections {
     /// several abreast the one with the fewest streams.
     pub fn best(&self, peer: &PeerId, relay: RelayUse, tried: &[ConnectionId]) -> Option<(Arc<Connection>, Opener)> {
         let peers = self.lock();
-        let entry = peers.get(peer)?;
-        let usable = |held: &&Held| {
-            let Connection { id, route, .. } = *held.connection;
-            (route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(&id)
+        let may_do = |Connection { id, route, .. }: &Connection| {
+            (*route != Route::Relayed || relay != RelayUse::Never) && !tried.contains(id)
         };
-        // The first of those with the fewest.
-        let best = entry.usable().filter(usable).min_by_key(|held| held.streams());
-        let Held { connection, opener, .. } = best.or_else(|| entry.connections.iter().find(usable))?;
+        let Held { connection, opener, .. } = peers.get(peer)?.best(may_do)?;
         Some((connection.clone(), opener.clone()))
     }
 
@@ -64,6 +62,9 @@ impl Connections {
         let now = Instant::now();
         if let Some(held) = entry.held(connection.id).filter(|held| held.last_sign + SURE_FOR <= now) {
             held.last_sign = now;
+            if held.opener.is_worn() {
+                push(&self.worn, held.connection.clone());
+            }
             push(&self.unsure, (held.connection.clone(), held.opener.clone()));
             self.wanted.notify_one();
         }
@@ -92,9 +93,13 @@ impl Connections {
 
     /// Takes back the wish for another connection to `peer`: there is none to be had, or none that would help, for now.
     pub fn no_company(&self, peer: &PeerId) {
-        if let Some(entry) = self.lock().get_mut(peer) {
+        let mut peers = self.lock();
+        if let Some(entry) = peers.get_mut(peer) {
             entry.dialled_beside = None;
             entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
+            if entry.is_idle() {
+                peers.remove(peer);
+            }
         }
     }
 
@@ -114,10 +119,9 @@ impl Connections {
 
     /// Says that a dial to `peer` has failed; perhaps one that was to bring company.
     pub fn company_dial_failed(&self, peer: &PeerId, dial: ConnectionId) {
-        let mut peers = self.lock();
-        if let Some(entry) = peers.get_mut(peer).filter(|entry| entry.dialled_beside == Some(dial)) {
-            entry.dialled_beside = None;
-            entry.company = Company::NotBefore(Instant::now() + COMPANY_PAUSE);
+        let brought = |entry: &&mut Entry| entry.dialled_beside == Some(dial);
+        if self.lock().get_mut(peer).filter(brought).is_some() {
+            self.no_company(peer);
         }
     }
 
@@ -126,11 +130,11 @@ impl Connections {
         self.lock().get_mut(peer).and_then(|entry| entry.held(id)).is_some_and(|held| held.is_company())
     }
 
-    /// Says that the far end has answered on a connection.
-    pub fn has_answered(&self, peer: &PeerId, id: ConnectionId) {
+    /// Says that the far end has answered on a connection. Returns whether it was taken for silent.
+    pub fn has_answered(&self, peer: &PeerId, id: ConnectionId) -> bool {
         let mut peers = self.lock();
-        let Some(entry) = peers.get_mut(peer) else { return };
-        let Some(held) = entry.held(id) else { return };
+        let Some(entry) = peers.get_mut(peer) else { return false };
+        let Some(held) = entry.held(id) else { return false };
         let was_silent = mem::take(&mut held.silent);
         if let Standing::Company { answered: answered @ false, .. } = &mut held.standing {
             *answered = true;
@@ -139,10 +143,11 @@ impl Connections {
         if was_silent {
             entry.rank();
         }
+        was_silent
     }
 
-    /// Says that a connection was asked for a sign of life, and gave none. It takes new streams only where there is no
-    /// other by the same route, until it answers.
+    /// Says that a connection was asked for a sign of life, and gave none. Until it does, it takes new streams only where no
+    /// other direct one answers.
     pub fn gave_no_sign(&self, silent: &Connection) {
         if let Some(entry) = self.lock().get_mut(&silent.peer) {
             if let Some(held) = entry.held(silent.id) {
@@ -174,6 +179,11 @@ impl Connections {
     /// Takes the connections of which somebody should ask whether they still live.
     pub fn take_unsure(&self) -> Vec<(Arc<Connection>, Opener)> {
         take(&self.unsure)
+    }
+
+    /// Takes the connections of which somebody should put another in the place.
+    pub fn take_worn(&self) -> Vec<Arc<Connection>> {
+        take(&self.worn)
     }
 
     /// Says that a local client waits for a connection to `peer`, for as long as the returned value lives.
@@ -487,6 +497,24 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_beside_one_that_ends_meanwhile_is_known_and_takes_its_place() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let [first, second, third] = [1, 2, 3].map(|id| dialled(id, peer));
+        table.add(first.0.clone(), first.1);
+        table.dialling_beside(&peer, second.0.id);
+        table.remove(&peer, first.0.id);
+        table.add(second.0.clone(), second.1);
+        assert!(table.is_company(&peer, second.0.id));
+        assert_eq!((table.heir(&peer), table.heir(&peer)), (Some(second.0.id), None));
+        table.dialling_beside(&peer, third.0.id);
+        table.remove(&peer, second.0.id);
+        table.company_dial_failed(&peer, first.0.id);
+        assert!(!table.lock().is_empty(), "that was another dial");
+        table.company_dial_failed(&peer, third.0.id);
+        assert!(table.lock().is_empty());
+    }
+
+    #[test]
     fn who_was_dialled_does_not_dial_back() {
         let (table, peer) = (Connections::default(), PeerId::random());
         let held = connection(1, peer, "/ip4/127.0.0.1/tcp/1");
@@ -605,6 +633,21 @@ mod tests {
         assert_eq!(asked_after(SURE_FOR).await, 1);
         assert_eq!(asked_after(SURE_FOR / 2).await, 0);
         assert_eq!(asked_after(SURE_FOR / 2).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_is_wanted_in_place_of_a_connection_that_has_carried_so_many_streams_that_it_is_worn() {
+        let (table, peer) = (Connections::default(), PeerId::random());
+        let (held, opener, _) = dialled(1, peer);
+        table.add(held.clone(), opener.clone());
+        let asked = async || {
+            tokio::time::advance(SURE_FOR).await;
+            table.in_use(&held);
+            table.take_worn()
+        };
+        assert_eq!(asked().await, []);
+        opener.wear();
+        assert_eq!(asked().await, std::slice::from_ref(&held));
     }
 
     #[test]

@@ -33,6 +33,17 @@ impl Direct {
         &self.live
     }
 
+    /// As [`yamux::Opener::is_worn`].
+    pub fn is_worn(&self) -> bool {
+        self.muxer.is_worn()
+    }
+
+    /// Makes it so.
+    #[cfg(test)]
+    pub fn wear(&self) {
+        self.muxer.wear();
+    }
+
     /// # Errors
     ///
     /// When the peer refuses, or the connection has ended.

@@ -67,6 +67,17 @@ impl Opener {
         self.direct.get().map(Direct::live)
     }
 
+    /// Whether another connection should take its place.
+    pub fn is_worn(&self) -> bool {
+        self.direct.get().is_some_and(Direct::is_worn)
+    }
+
+    /// Makes it so.
+    #[cfg(test)]
+    pub fn wear(&self) {
+        self.direct.get().into_iter().for_each(Direct::wear);
+    }
+
     /// Opens a stream. Whoever waits is served in order.
     ///
     /// # Errors

@@ -16,18 +16,29 @@ impl SwarmTask {
     /// Dials the peer of a connection that gives no sign of life: if that works, new streams need not wait for it.
     pub(super) fn challenge(&mut self, silent: &Connection) {
         self.connections.gave_no_sign(silent);
-        let addresses = self.dialer.addresses(&silent.peer).to_vec();
-        let may_be_replaced = self.connections.may_be_replaced(&silent.peer) && !self.suspects.is_challenged(silent);
+        self.stale = true;
+        if self.dial_in_place_of(silent) {
+            let Connection { peer, remote, .. } = silent;
+            tracing::debug!(%peer, address = %remote, "connection gives no sign of life; dialling anew");
+        }
+    }
+
+    /// Dials a peer anew. If that works, new streams take the new connection, and the others end with their streams. Returns
+    /// whether it was dialled.
+    pub(super) fn dial_in_place_of(&mut self, old: &Connection) -> bool {
+        let addresses = self.dialer.addresses(&old.peer).to_vec();
+        let may_be_replaced = self.connections.may_be_replaced(&old.peer) && !self.suspects.is_challenged(old);
         if addresses.is_empty() || !may_be_replaced {
-            return;
+            return false;
         }
-        tracing::debug!(peer = %silent.peer, address = %silent.remote, "connection gives no sign of life; dialling anew");
-        let options = dial_options(silent.peer, addresses);
+        let options = dial_options(old.peer, addresses);
         let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => self.suspects.challenge(id, silent),
-            Err(error) => tracing::debug!(peer = %silent.peer, %error, "dial failed"),
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(peer = %old.peer, %error, "dial failed");
+            return false;
         }
+        self.suspects.challenge(id, old);
+        true
     }
 
     /// Dials another connection beside one that carries several streams, if that helps them.

@@ -1,10 +1,15 @@
 //! What is sent to the far end.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 use crate::yamux::{chunk::Chunk, frame::Flags};
 
 /// Payload up to this size is put among the headers, to be sent with other frames at once.
 const SMALL: usize = 4 * 1024;
+
+/// A connection that has come to this id is worn: whoever opens streams has 2^30 of them to find another.
+const WORN: u32 = 1 << 31;
 
 /// Headers and small payloads that are sent at once.
 const PACK: usize = 16 * 1024;
@@ -90,6 +95,9 @@ impl Engine {
                     return Err(Error::OutOfIds);
                 };
                 self.next_id = id.checked_add(2);
+                if id > WORN {
+                    self.hub.worn.store(true, Relaxed);
+                }
                 state.id = Some(id);
                 self.cells.insert(id, cell.clone());
                 id
@@ -152,6 +160,21 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::yamux::Budget;
+
+    #[test]
+    fn a_connection_is_worn_long_before_its_ids_are_used_up() {
+        let (budget, now) = (Budget::new(0), Instant::now());
+        let hub = Hub::new(budget.clone());
+        let config = Config { max_inbound_streams: Box::new(|| 0), budget };
+        let mut engine = Engine::new(hub.clone(), Role::Dialer, config, now);
+        for (id, worn) in [(1, false), (WORN - 1, false), (WORN + 1, true)] {
+            engine.next_id = Some(id);
+            let cell = Cell::outbound(hub.clone());
+            cell.schedule(&mut cell.lock());
+            engine.pack(&mut Pack::default(), now).unwrap();
+            assert_eq!(hub.worn.load(Relaxed), worn, "{id}");
+        }
+    }
 
     #[test]
     fn the_stream_for_which_no_id_is_left_is_broken_and_not_forgotten() {

@@ -97,12 +97,11 @@ impl Held {
         matches!(self.standing, Standing::Company { .. })
     }
 
-    /// Whether it may take a new stream: it lives, and nobody is about to let go of it. Which of the connections that the
+    /// Whether it may take a new stream: nobody is about to let go of it. Which of the connections that the
     /// far end has dialled it holds on to is not known; it is the oldest, if nothing has happened to that.
     fn takes_streams(&self, is_oldest: bool) -> bool {
         let is_warm = || self.opener.live().is_some_and(|live| live.idle_for() < WARM_FOR);
         match self.standing {
-            _ if self.silent => false,
             Standing::Lasting if self.connection.local.is_none() => true,
             Standing::Lasting => is_oldest || is_warm(),
             Standing::Company { answered, .. } => answered && is_warm(),
@@ -129,11 +128,23 @@ impl Entry {
         self.connections.iter().filter(is_one)
     }
 
-    /// Those of them that may take a new stream.
-    pub fn usable(&self) -> impl Iterator<Item = &Held> {
+    /// Those of them that may take a new stream, silent ones among them.
+    fn usable(&self) -> impl Iterator<Item = &Held> {
         let oldest = self.abreast().map(|held| &held.connection).min_by_key(|connection| connection.id);
         let oldest = oldest.map(|connection| connection.id);
         self.abreast().filter(move |held| held.takes_streams(oldest == Some(held.connection.id)))
+    }
+
+    /// The connection that a new stream takes, of those that `may_do`: of several abreast the one with the fewest streams,
+    /// the oldest of equals. What is silent only where nothing else is direct.
+    pub fn best(&self, may_do: impl Fn(&Connection) -> bool) -> Option<&Held> {
+        let usable = |silent| {
+            let usable =
+                self.usable().filter(move |held| held.silent == silent).filter(|held| may_do(&held.connection));
+            usable.min_by_key(|held| held.streams())
+        };
+        let by_rank = self.connections.iter().find(|held| may_do(&held.connection));
+        usable(false).or_else(|| by_rank.filter(|held| !held.silent)).or_else(|| usable(true)).or(by_rank)
     }
 
     /// The connection that can be dialled again to have another beside it, if that is wanted now.
@@ -147,7 +158,7 @@ impl Entry {
         let dialled = self.abreast().map(|held| &held.connection).find(|connection| connection.local.is_none());
         // Those that were replaced stay as long as their streams.
         let standing = self.connections.iter().filter(|held| held.connection.route == Route::DirectTcp).count();
-        dialled.filter(|_| standing < MAX_ABREAST && load > self.usable().count())
+        dialled.filter(|_| standing < MAX_ABREAST && load > self.usable().count().max(1))
     }
 
     /// Whether another connection may be dialled in place of what is silent.
@@ -157,6 +168,6 @@ impl Entry {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.connections.is_empty() && self.waiting == 0
+        self.connections.is_empty() && self.waiting == 0 && self.dialled_beside.is_none()
     }
 }
