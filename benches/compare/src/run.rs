@@ -24,9 +24,6 @@ use crate::{
     setting::Setting,
 };
 
-/// How often at most what starts daemons of its own is measured: that is slow, and steady.
-const ANEW: usize = 3;
-
 /// After how many failures something is no longer tried. Each may take as long as the longest timeout.
 const GIVE_UP: usize = 2;
 
@@ -73,7 +70,7 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
     for phase in iter::once(steady.as_slice()).chain(apart.chunks(1)).filter(|phase| !phase.is_empty()) {
         peers = run.by_turns(peers, phase, rounds);
     }
-    run.anew(&peers, &anew, rounds.min(ANEW));
+    run.anew(&peers, &anew, rounds);
 
     let mut columns = Vec::new();
     for peer in &peers {

@@ -35,7 +35,7 @@ impl Setting {
         targets: &targets::LOOPBACK,
         has_line: false,
         method: "\
-What starts daemons of its own is measured three times at most. Throughput is a download: the service sends, 256 KiB at a time, and
+Throughput is a download: the service sends, 256 KiB at a time, and
 the client reads. CPU is user and system time of both daemons and of
 all processes that come of them, ended ones included, over the bytes that moved meanwhile. A fresh connection is timed from
 before the connect until the first byte from the service is there, 64-byte ping-pongs on a connection that is open. HTTP is wrk with 32
