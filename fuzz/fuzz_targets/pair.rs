@@ -46,6 +46,7 @@ enum Step {
     Cut,
     CloseConnection,
     DropConnection,
+    DropConnectionToClose,
     DropDriver,
 }
 
@@ -157,6 +158,8 @@ struct Side {
     closing: Option<Alarm>,
     /// Closing has come to its end, as it should.
     has_said_goodbye: bool,
+    /// It was dropped, and its driver was left to close it.
+    leaves: bool,
     /// Streams that were accepted, and what has been read of their names.
     nameless: Vec<(Half, Vec<u8>)>,
 }
@@ -169,6 +172,7 @@ impl Side {
             accepting: Alarm::default(),
             closing: None,
             has_said_goodbye: false,
+            leaves: false,
             nameless: Vec::new(),
         }
     }
@@ -305,6 +309,14 @@ impl World {
                 self.ends = true;
                 self.sides[side].connection = None;
             }
+            Step::DropConnectionToClose => {
+                self.ends = true;
+                let side = &mut self.sides[side];
+                if let Some(mut connection) = side.connection.take() {
+                    connection.close_when_dropped();
+                    side.leaves = !side.driver.is_over();
+                }
+            }
             Step::DropDriver => {
                 self.ends = true;
                 self.sides[side].driver.abort();
@@ -333,6 +345,7 @@ impl World {
             assert!(self.ends || side.driver.result.is_none(), "it has ended: {:?}", side.driver.result);
             assert!(!matches!(side.driver.result, Some(Error::Protocol(_))), "{:?}", side.driver.result);
             assert!(side.closing.is_none() || side.connection.is_none() || side.driver.is_over(), "it never closes");
+            assert!(!side.leaves || side.driver.is_over(), "it never leaves");
         }
         for (halves, opener) in &self.streams {
             for reader in 0..2 {
@@ -350,7 +363,7 @@ impl World {
         assert!(reader.read <= writer.written);
         let writer_has_gone = writer.stream.is_none();
         // What was closed arrives, if the writer's side has taken the time to say goodbye, and the reader's to listen.
-        let arrives = !self.ends || self.sides[1 - side].has_said_goodbye && self.is_listening(side);
+        let arrives = !self.ends || self.has_said_all(1 - side) && self.is_listening(side);
         match reader.over {
             Some(Over::Ended) => {
                 assert!(writer.closed && reader.read == writer.written, "an end that nobody made");
@@ -368,6 +381,12 @@ impl World {
                 assert_eq!(reader.read, writer.written, "bytes never came");
             }
         }
+    }
+
+    /// The connection was closed from this side, and its driver has seen to it.
+    fn has_said_all(&self, side: usize) -> bool {
+        let Side { has_said_goodbye, leaves, driver, .. } = &self.sides[side];
+        *has_said_goodbye || *leaves && matches!(driver.result, Some(Error::Closed))
     }
 
     /// Nothing on this side has cut short what came.
