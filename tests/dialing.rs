@@ -7,7 +7,10 @@ mod support;
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use support::{Pair, Service, Transport, forward, listen, peer, process::network_sockets, soon, traffic::ping};
+use support::{
+    Pair, Road, Service, Transport, forward, listen, peer, process::network_sockets, road::multiaddr, soon,
+    traffic::ping,
+};
 use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,6 +40,34 @@ async fn tcp_is_taken_where_the_peer_answers_over_both() {
     let status = pair.client.wait_until("connected", |status| status["peers"][0]["connected"] == true).await;
     let address = status["peers"][0]["address"].as_str().unwrap();
     assert!(address.contains("/tcp/"), "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_is_taken_also_where_the_peer_answers_by_it_only_later() {
+    let echo = Service::echo();
+    let mut pair = Pair::prepare(Transport::Quic).await;
+    pair.server.listen_address = format!("{}\", \"{}", Transport::Quic.any_port(), Transport::Tcp.any_port());
+    pair.server.body = format!("{}{}", peer("client", &pair.client.id, &[]), listen("echo", echo.address));
+    pair.server.start().await;
+    let (tcp, quic): (Vec<_>, Vec<_>) =
+        pair.server.addresses().await.into_iter().partition(|address| address.contains("/tcp/"));
+    let closed = Road::closed();
+    let by_road = multiaddr(closed.local_addr().unwrap());
+    let addresses = [quic[0].clone(), by_road.clone()];
+    pair.client.body = format!("{}{}", peer("server", &pair.server.id, &addresses), forward("echo"));
+    pair.client.start().await;
+    let by = |address: &str| {
+        let address = address.to_owned();
+        move |status: &Value| status["peers"][0]["address"] == address
+    };
+    pair.client.wait_until("connected by QUIC", by(&quic[0])).await;
+    let mut early = pair.client.connect("echo").await;
+    soon("an echo", ping(&mut early)).await.unwrap();
+    let _road = Road::open(closed, &tcp[0]).await;
+    pair.client.wait_until("connected by TCP", by(&by_road)).await;
+    soon("the stream over QUIC goes on", ping(&mut early)).await.unwrap();
+    let mut late = pair.client.connect("echo").await;
+    soon("an echo", ping(&mut late)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //!
 //! A peer is dialled in rounds. A round tries the TCP addresses at once and the QUIC addresses a little later, or as
 //! soon as TCP has failed. When both have failed, the peer is left alone for a jittered, growing while, unless a local
-//! client waits.
+//! client waits. Where only QUIC has succeeded, TCP is tried again now and then.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,6 +25,9 @@ const QUIC_DELAY: Duration = Duration::from_millis(250);
 
 /// The pauses between failed rounds.
 const ROUNDS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+
+/// The pauses between attempts by TCP while a peer is connected by QUIC alone: TCP may just have been slower, or blocked.
+const BY_TCP: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(600));
 
 /// The longest pause while a local client waits.
 const MAX_PAUSE_WHILE_WAITED_FOR: Duration = Duration::from_secs(1);
@@ -62,6 +65,7 @@ struct Target {
     /// The number of the last round, by which the dials of an earlier one are told apart.
     round: u64,
     phase: Phase,
+    by_tcp: ByTcp,
     /// What has gone wrong in this round.
     last_error: Option<String>,
     /// Why the peer is not connected, by the last round or connection that ended.
@@ -102,6 +106,17 @@ enum Phase {
     Tcp { quic_at: Instant, dials: usize },
     /// All addresses have been dialled; this many dials have not ended.
     All { dials: usize },
+}
+
+/// Whether a peer is connected by TCP, the best there is.
+enum ByTcp {
+    NotConnected,
+    /// It is connected otherwise, and is to be dialled at this time.
+    Not {
+        try_at: Instant,
+        pauses: Backoff,
+    },
+    Connected,
 }
 
 impl Dialer {
@@ -145,6 +160,15 @@ impl Dialer {
     pub fn due(&mut self, now: Instant) -> Vec<Dial> {
         let mut dials = Vec::new();
         for (&peer, target) in &mut self.targets {
+            if let ByTcp::Not { try_at, pauses } = &mut target.by_tcp
+                && *try_at <= now
+            {
+                *try_at = now + pauses.pause();
+                let addresses: Vec<_> = target.addresses.iter().filter(|address| !is_quic(address)).cloned().collect();
+                if target.kept && !addresses.is_empty() {
+                    dials.push(Dial { peer, addresses });
+                }
+            }
             let round_begins = matches!(target.phase, Phase::Due(due) if due.at <= now);
             let quic_joins = matches!(target.phase, Phase::Tcp { quic_at, .. } if quic_at <= now);
             if !round_begins && !quic_joins {
@@ -196,14 +220,20 @@ impl Dialer {
         }
     }
 
-    /// A connection to `peer` stands, whoever dialled it.
-    pub fn connected(&mut self, peer: PeerId, id: ConnectionId, now: Instant) {
+    /// A connection to `peer` stands, whoever dialled it; by TCP or otherwise.
+    pub fn connected(&mut self, peer: PeerId, id: ConnectionId, by_tcp: bool, now: Instant) {
         self.under_way.remove(&id);
         self.connected.entry(peer).or_insert(now);
         if let Some(target) = self.targets.get_mut(&peer) {
             target.last_error = None;
             target.failure = None;
             target.phase = Phase::Idle;
+            if by_tcp {
+                target.by_tcp = ByTcp::Connected;
+            } else if let ByTcp::NotConnected = target.by_tcp {
+                let mut pauses = BY_TCP;
+                target.by_tcp = ByTcp::Not { try_at: now + pauses.pause(), pauses };
+            }
         }
     }
 
@@ -220,6 +250,7 @@ impl Dialer {
                 false => target.rounds.pause(),
             };
             target.failure = Failure::now(reason);
+            target.by_tcp = ByTcp::NotConnected;
             target.phase = if target.kept { Phase::Due(Due::at(now + pause, now)) } else { Phase::Idle };
         }
     }
@@ -274,7 +305,11 @@ impl Dialer {
             Phase::Tcp { quic_at, .. } => Some(quic_at),
             Phase::Idle | Phase::All { .. } => None,
         };
-        self.targets.values().filter_map(next).min()
+        let by_tcp = |target: &Target| match target.by_tcp {
+            ByTcp::Not { try_at, .. } if target.kept => Some(try_at),
+            _ => None,
+        };
+        self.targets.values().flat_map(|target| [next(target), by_tcp(target)]).flatten().min()
     }
 
     /// Why peers are not connected, and when each is dialled next. What has nothing to say is left out.
@@ -306,6 +341,7 @@ impl Target {
             rounds: ROUNDS,
             round: 0,
             phase: Phase::Idle,
+            by_tcp: ByTcp::NotConnected,
             last_error: None,
             failure: None,
             begun: None,

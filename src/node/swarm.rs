@@ -287,8 +287,8 @@ impl SwarmTask {
                     self.swarm.close_connection(connection_id);
                 }
                 self.log_connected(peer_id, connection_id, num_established.get());
-                self.dialer.connected(peer_id, connection_id, Instant::now());
                 let route = self.connections.find(connection_id).map(|connection| connection.route);
+                self.dialer.connected(peer_id, connection_id, route == Some(Route::DirectTcp), Instant::now());
                 self.pulses.begin(connection_id, route == Some(Route::DirectQuic), Instant::now());
                 self.find_its_place(peer_id, connection_id);
             }

@@ -1,6 +1,6 @@
 //! A path between two nodes that can go dead without anybody being told.
 
-use std::pin::pin;
+use std::{net::SocketAddr, pin::pin};
 
 use tokio::{
     io::copy_bidirectional,
@@ -14,7 +14,7 @@ const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 /// Passes connections on to a node of this machine.
 pub struct Road {
-    listener: std::net::SocketAddr,
+    listener: SocketAddr,
     stalled: watch::Sender<bool>,
     _task: JoinSet<()>,
 }
@@ -22,11 +22,21 @@ pub struct Road {
 impl Road {
     /// A road to the TCP port of a multiaddr.
     pub async fn to(address: &str) -> Self {
-        let port = port_of(address);
+        Self::open(Self::closed(), address).await
+    }
+
+    /// Where a road is to begin: until it is open, whoever comes is turned away.
+    pub fn closed() -> TcpSocket {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener: TcpListener = socket.listen(128).unwrap();
+        socket
+    }
+
+    /// A road from there to the TCP port of a multiaddr.
+    pub async fn open(closed: TcpSocket, address: &str) -> Self {
+        let port = port_of(address);
+        let listener: TcpListener = closed.listen(128).unwrap();
         let (address, stalled) = (listener.local_addr().unwrap(), watch::Sender::new(false));
         let (mut task, state) = (JoinSet::new(), stalled.clone());
         task.spawn(async move {
@@ -53,7 +63,7 @@ impl Road {
 
     /// The multiaddr at which it begins.
     pub fn entrance(&self) -> String {
-        format!("/ip4/127.0.0.1/tcp/{}", self.listener.port())
+        multiaddr(self.listener)
     }
 
     /// From now on nothing passes on the connections that there are.
@@ -65,6 +75,11 @@ impl Road {
     pub fn go_on(&self) {
         self.stalled.send_replace(false);
     }
+}
+
+/// As a peer is given it.
+pub fn multiaddr(address: SocketAddr) -> String {
+    format!("/ip4/127.0.0.1/tcp/{}", address.port())
 }
 
 pub fn port_of(address: &str) -> u16 {

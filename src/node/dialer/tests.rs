@@ -87,7 +87,7 @@ fn a_kept_peer_is_dialled_again_soon_after_its_connection_has_gone() {
     let now = Instant::now();
     let (mut dialer, peer) = dialer(&[TCP], true, now);
     let (_, id) = begin(&mut dialer, now, 1).unwrap();
-    dialer.connected(peer, id, now);
+    dialer.connected(peer, id, true, now);
     assert_eq!(dialer.next_due(), None);
     let now = now + STEADY;
     dialer.disconnected(peer, "the connection was closed", now);
@@ -115,7 +115,7 @@ fn connections_that_die_young_are_not_dialled_again_ever_faster() {
     while now < begun + Duration::from_secs(600) {
         let (_, id) = begin(&mut dialer, now, dials).unwrap();
         dials += 1;
-        dialer.connected(peer, id, now);
+        dialer.connected(peer, id, true, now);
         dialer.disconnected(peer, "the connection was closed", now);
         now = dialer.next_due().unwrap();
     }
@@ -131,7 +131,7 @@ fn a_peer_that_is_connected_when_the_file_first_names_it_is_not_dialled() {
         dialer.configure(&[(peer, vec![TCP.parse().unwrap()])].into(), &[peer].into(), now);
     };
     // It dialled us.
-    dialer.connected(peer, ConnectionId::new_unchecked(1), now);
+    dialer.connected(peer, ConnectionId::new_unchecked(1), true, now);
     configure(&mut dialer);
     assert_eq!(dialer.next_due(), None);
     // Taken out of the file and put back.
@@ -148,7 +148,7 @@ fn what_failed_beside_a_connection_is_no_reason_of_a_later_round() {
     let (mut dialer, peer) = dialer(&[TCP, QUIC], true, now);
     let (_, tcp) = begin(&mut dialer, now, 1).unwrap();
     let (_, quic) = begin(&mut dialer, now + QUIC_DELAY, 2).unwrap();
-    dialer.connected(peer, tcp, now);
+    dialer.connected(peer, tcp, true, now);
     assert_eq!(dialer.failed(quic, "blocked".into(), |_| false, now), None);
     dialer.disconnected(peer, "the connection was closed", now);
     let now = dialer.next_due().unwrap();
@@ -190,7 +190,7 @@ fn it_is_told_why_a_peer_is_away_and_when_it_is_dialled_next_and_nothing_once_it
     let now = dialer.next_due().unwrap();
     let (_, id) = begin(&mut dialer, now, 2).unwrap();
     assert_eq!(dialer.away()[&peer], failed, "the last word until this round has ended");
-    dialer.connected(peer, id, now);
+    dialer.connected(peer, id, true, now);
     assert!(dialer.away().is_empty());
     dialer.disconnected(peer, "the connection was lost: timed out", now);
     assert_eq!(reason(&dialer.away()[&peer]).as_deref(), Some("the connection was lost: timed out"));
@@ -205,4 +205,33 @@ fn a_peer_without_an_address_is_told_as_such_and_not_as_one_that_is_dialled() {
     assert_eq!((&*away.failure.as_ref().unwrap().reason, away.retry_at), (NO_ADDRESS, None));
     let (dialer, _) = self::dialer(&[TCP], false, now);
     assert!(dialer.away().is_empty(), "nobody wants it");
+}
+
+#[test]
+fn a_peer_that_is_connected_by_quic_alone_is_dialled_by_tcp_now_and_then() {
+    let start = Instant::now();
+    let (mut dialer, peer) = dialer(&[TCP, QUIC], true, start);
+    let (_, tcp) = begin(&mut dialer, start, 1).unwrap();
+    let (_, quic) = begin(&mut dialer, start + QUIC_DELAY, 2).unwrap();
+    let mut now = start + QUIC_DELAY;
+    dialer.connected(peer, quic, false, now);
+    assert_eq!(dialer.failed(tcp, "timed out".into(), |_| false, now), None);
+    for attempt in 3..20 {
+        now = dialer.next_due().unwrap();
+        let (address, id) = begin(&mut dialer, now, attempt).unwrap();
+        assert_eq!(address, TCP);
+        assert_eq!(dialer.failed(id, "refused".into(), |_| false, now), None, "the peer is connected");
+        let pause = dialer.next_due().unwrap() - now;
+        assert!(pause <= Duration::from_secs(600) && (attempt < 13 || pause >= Duration::from_secs(300)), "{pause:?}");
+    }
+    now = dialer.next_due().unwrap();
+    let (_, tcp) = begin(&mut dialer, now, 20).unwrap();
+    dialer.connected(peer, tcp, true, now);
+    dialer.connected(peer, ConnectionId::new_unchecked(21), false, now);
+    assert_eq!(dialer.next_due(), None);
+    dialer.disconnected(peer, "lost", now);
+    now = dialer.next_due().unwrap();
+    let (_, id) = begin(&mut dialer, now, 22).unwrap();
+    dialer.connected(peer, id, false, now);
+    assert!(dialer.next_due().unwrap() - now <= Duration::from_secs(5), "pauses are short again");
 }
