@@ -15,4 +15,5 @@ esac
 
 # shellcheck source=benches/measure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
-measure p2ptun-wan "ip=iproute2 nsenter=util-linux stunnel=stunnel4 openssl=openssl sshd=openssh-server ssh=openssh-client" "$@"
+measure p2ptun-wan "ip=iproute2 nsenter=util-linux stunnel=stunnel4 openssl=openssl nginx=nginx-light wrk=wrk sshd=openssh-server
+  ssh=openssh-client" "$@"

@@ -14,7 +14,7 @@ import daemons
 from daemons import eventually
 from tally import Tally
 from tap import NOISE, TLS, Tap
-from traffic import MESSAGE, Service, ask, burst, down, greeted, many_sockets, up
+from traffic import MESSAGE, Service, ask, burst, dialled, down, greeted, many_sockets, up
 
 Kubo, Node = partial(daemons.Kubo, sys.argv[1]), partial(daemons.Node, sys.argv[2])
 AT_ONCE = 1_000
@@ -101,6 +101,21 @@ async def kubo_serves(tally, name, transport, security, agreed):
         await tally.check(f"{name}: every connection is accounted for", meeting.accounted_for())
         if agreed:
             await tally.check(f"{name}: they have agreed on {agreed}", meeting.over(agreed))
+        await tally.check(f"{name}: when Kubo is killed its client sees a reset", killed(ports[0], kubo))
+
+
+async def killed(port, kubo):
+    async with dialled(port) as (reader, writer):
+        writer.write(b"E" + bytes(MESSAGE))
+        await reader.readexactly(MESSAGE)
+        kubo.process.kill()
+        try:
+            # Over QUIC nobody is told: that takes as long as silence is believed.
+            async with asyncio.timeout(daemons.PATIENCE):
+                await reader.read()
+        except ConnectionResetError:
+            return
+        raise AssertionError("it looked like an end")
 
 
 async def is_reset(port, question):

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
-    line::Line,
+    line::{Line, ROUND_TRIP},
     load::{
         bulk::{Bulk, Direction},
         crowd::{self, Idlers},
@@ -172,7 +172,7 @@ impl Experiment {
     ];
 
     /// Those for two machines with a line between them.
-    pub const WAN: [Self; 8] = [
+    pub const WAN: [Self; 14] = [
         Self::LineOne,
         Self::LineCrowded,
         Self::LineSlow,
@@ -181,6 +181,12 @@ impl Experiment {
         Self::LineFresh,
         Self::LineGreeting,
         Self::LinePingPong,
+        Self::Duplex,
+        Self::Http,
+        Self::HttpClose,
+        Self::Rate,
+        Self::Burst,
+        Self::BurstHalfClose,
     ];
 
     pub fn name(self) -> &'static str {
@@ -253,6 +259,10 @@ impl Experiment {
     pub fn sample(self, stage: &Stage, pair: &mut Pair, effort: &Effort) -> Result<Vec<(Measure, f64)>> {
         let (service, greeter) = (pair.entrances[0], pair.entrances[1]);
         pair.settle()?;
+        if stage.line().is_some() {
+            // What others have left on the wire arrives.
+            std::thread::sleep(ROUND_TRIP * 5);
+        }
         let samples = match self {
             Self::Bulk1 => bulk(pair, effort, 1, Direction::Down, [Measure::Throughput1, Measure::Cpu1])?,
             Self::Bulk8 => bulk(pair, effort, 8, Direction::Down, [Measure::Throughput8, Measure::Cpu8])?,
@@ -268,7 +278,7 @@ impl Experiment {
             Self::Memory1000 | Self::Memory4000 | Self::Idle | Self::Start | Self::Reload => {
                 bail!("{} takes daemons of its own", self.name())
             }
-            _ => vec![line::sample(self, stage, pair, effort)?],
+            _ => line::sample(self, stage, pair, effort)?,
         };
         pair.check()?;
         Ok(samples)

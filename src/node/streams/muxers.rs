@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::reception::Reception;
 use crate::yamux;
 
-/// How long nothing may leave or come once a connection is to end. Towards a peer that takes nothing any more, a frozen one or one
-/// behind a dead link, that would be for ever, and for as long its streams would hang.
+/// How long nothing may leave or come once a connection is to end. Towards a peer that takes nothing any more, a frozen
+/// one or one behind a dead link, that would be for ever, and for as long its streams would hang.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The same where nobody waits for it: as long as a silent connection is not taken for dead.

@@ -73,6 +73,41 @@ async fn the_yamux_crate_is_understood_and_understands_in_either_part() {
     }
 }
 
+#[tokio::test]
+async fn how_the_yamux_crate_lets_go_of_a_stream_is_told_from_its_end() {
+    for is_killed in [false, true] {
+        let (one, other) = wire();
+        let (mut connection, driver) = new(one, Role::Listener, config());
+        let (opened, mut theirs_to_use) = tokio::sync::mpsc::channel(2);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { drop(driver.await) });
+        let far_end = tasks.spawn(theirs(other, ::yamux::Mode::Client, 2, opened));
+        let mut own = Vec::new();
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            let mut their = theirs_to_use.recv().await.unwrap();
+            their.write_all(b"the last words").await.unwrap();
+            let mut ours = accept(&mut connection).await;
+            ours.read_exact(&mut [0; 14]).await.unwrap();
+            own.push(ours);
+            said.push(their);
+        }
+        let (mut closed, mut dropped) = (own.remove(0), own.remove(0));
+        said[0].close().await.unwrap();
+        assert_eq!(closed.read(&mut [0]).await.unwrap(), 0, "an end is an end");
+        match is_killed {
+            true => far_end.abort(),
+            false => drop(said.pop()),
+        }
+        assert_eq!(kind(dropped.read(&mut [0]).await), io::ErrorKind::ConnectionReset, "killed: {is_killed}");
+        if !is_killed {
+            // Only that one.
+            closed.write_all(b"an answer").await.unwrap();
+            said[0].read_exact(&mut [0; 9]).await.unwrap();
+        }
+    }
+}
+
 /// What our listener makes of `said`: why the connection ends, and what it answers.
 async fn answer(said: &[u8]) -> (Error, Vec<u8>) {
     let (one, mut other) = wire();

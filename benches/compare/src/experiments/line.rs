@@ -23,30 +23,35 @@ const LOSSY: Condition = Condition { loss: 0.01, ..Condition::CALM };
 /// How many others are open.
 const CROWD: usize = 2000;
 
-/// Takes one sample.
-pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effort) -> Result<(Measure, f64)> {
+/// Takes a sample of each of its quantities.
+pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effort) -> Result<Vec<(Measure, f64)>> {
     let line = stage.line().context("no line has been laid")?;
-    // What others have left on the wire arrives.
-    thread::sleep(ROUND_TRIP * 5);
     let entrance = pair.entrances[0];
     let round_trips = |milliseconds: f64| milliseconds / (ROUND_TRIP.as_secs_f64() * 1e3);
+    let bulk = |connections, condition| bulk(line, pair, effort, connections, condition);
     Ok(match experiment {
-        Experiment::LineOne => (Measure::LineOne, bulk(line, pair, effort, 1, Condition::CALM)?),
+        Experiment::LineOne => {
+            let (rate, cpu) = bulk(1, Condition::CALM)?;
+            let cpu = (!pair.daemons.is_empty()).then_some((Measure::Cpu1, cpu));
+            [(Measure::LineOne, rate)].into_iter().chain(cpu).collect()
+        }
         Experiment::LineCrowded => {
             let mut others = Idlers::new(entrance)?;
             others.grow(CROWD)?;
             pair.settle()?;
-            (Measure::LineCrowded, bulk(line, pair, effort, 1, Condition::CALM)?)
+            vec![(Measure::LineCrowded, bulk(1, Condition::CALM)?.0)]
         }
-        Experiment::LineSlow => (Measure::LineSlow, bulk(line, pair, effort, 8, SLOW)?),
-        Experiment::LineLossyOne => (Measure::LineLossyOne, bulk(line, pair, effort, 1, LOSSY)?),
-        Experiment::LineLossyEight => (Measure::LineLossyEight, bulk(line, pair, effort, 8, LOSSY)?),
-        Experiment::LineFresh => (Measure::LineFresh, round_trips(repeated(effort, || latency::fresh(entrance))?)),
+        Experiment::LineSlow => vec![(Measure::LineSlow, bulk(8, SLOW)?.0)],
+        Experiment::LineLossyOne => vec![(Measure::LineLossyOne, bulk(1, LOSSY)?.0)],
+        Experiment::LineLossyEight => vec![(Measure::LineLossyEight, bulk(8, LOSSY)?.0)],
+        Experiment::LineFresh => {
+            vec![(Measure::LineFresh, round_trips(repeated(effort, || latency::fresh(entrance))?))]
+        }
         Experiment::LineGreeting => {
-            (Measure::LineGreeting, round_trips(repeated(effort, || latency::greeting(pair.entrances[1]))?))
+            vec![(Measure::LineGreeting, round_trips(repeated(effort, || latency::greeting(pair.entrances[1]))?))]
         }
         Experiment::LinePingPong => {
-            (Measure::LinePingPong, round_trips(median_of(latency::ping_pong(entrance, effort.pings)?)))
+            vec![(Measure::LinePingPong, round_trips(median_of(latency::ping_pong(entrance, effort.pings)?)))]
         }
         _ => bail!("{} takes no line", experiment.name()),
     })
@@ -55,8 +60,8 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
 /// How often a sample is taken anew because something else on the machine has spoilt it.
 const ATTEMPTS: usize = 3;
 
-/// In Mbit/s.
-fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition: Condition) -> Result<f64> {
+/// In Mbit/s, and CPU seconds per GiB.
+fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition: Condition) -> Result<(f64, f64)> {
     for _ in 0..ATTEMPTS {
         while line.is_short_of_memory()? {
             thread::sleep(Duration::from_secs(1));
@@ -64,11 +69,11 @@ fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition
         let _spell = line.under(condition)?;
         let before = line.dropped()?;
         let bulk = Bulk::start(pair.entrances[0], connections, Direction::Down)?;
-        let (rate, _) = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
+        let (rate, cpu) = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
         let dropped = line.dropped()? - before;
         let may_drop = condition == SLOW;
         if (may_drop || dropped == 0) && !line.is_short_of_memory()? {
-            return Ok(rate * 8.0 / 1e6);
+            return Ok((rate * 8.0 / 1e6, cpu));
         }
         eprintln!("once more: {dropped} packets were dropped, or something on this machine left TCP too little memory");
     }
