@@ -95,7 +95,9 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
                 sent => sent?,
             };
         }
-        if received.is_ready() || sent.is_ready() && !self.has_sent_all() {
+        // What was left to send may have come to nothing, and the goodbye is next.
+        let says_more = self.closing != Closing::No || !self.has_sent_all();
+        if received.is_ready() || sent.is_ready() && says_more {
             // Others first.
             cx.waker().wake_by_ref();
         }

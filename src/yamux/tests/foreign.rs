@@ -282,6 +282,26 @@ async fn who_closes_a_connection_stays_until_the_far_end_has_heard_all_and_left(
     closed.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_closes_a_connection_while_a_frame_is_on_its_way_says_goodbye() {
+    let (one, mut other) = wire();
+    let (mut connection, driver) = new(one, Role::Dialer, config());
+    let _driver = JoinSet::from_iter([driver]);
+    let mut stream = open(&mut connection).await;
+    // One frame that is larger than the wire, and something behind it that won't be sent any more.
+    stream.write_all(&pattern(100_000)).await.unwrap();
+    let closing = async { poll_fn(|cx| connection.poll_close(cx)).await };
+    let leaving = async {
+        let mut heard = Vec::new();
+        other.read_to_end(&mut heard).await.unwrap();
+        assert!(heard.ends_with(&frame(3, 0, 0, 0)));
+        drop(other);
+    };
+    let said = async { tokio::join!(closing, leaving) };
+    let (closed, ()) = tokio::time::timeout(std::time::Duration::from_secs(1), said).await.unwrap();
+    closed.unwrap();
+}
+
 /// Frames that are nearly right, which get further than noise.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let shape = (0..4_u8, 0..16_u8, 0..8_u8, prop_oneof![0..64_u32, any::<u32>()], 0..64_usize);
