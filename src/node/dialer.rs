@@ -119,6 +119,13 @@ enum ByTcp {
     Connected,
 }
 
+impl ByTcp {
+    fn not_yet(now: Instant) -> Self {
+        let mut pauses = BY_TCP;
+        Self::Not { try_at: now + pauses.pause(), pauses }
+    }
+}
+
 impl Dialer {
     /// Follows a new configuration. Peers that are kept are dialled at once, whatever their back-off was.
     pub fn configure(&mut self, addresses: &BTreeMap<PeerId, Vec<Multiaddr>>, kept: &BTreeSet<PeerId>, now: Instant) {
@@ -231,9 +238,17 @@ impl Dialer {
             if by_tcp {
                 target.by_tcp = ByTcp::Connected;
             } else if let ByTcp::NotConnected = target.by_tcp {
-                let mut pauses = BY_TCP;
-                target.by_tcp = ByTcp::Not { try_at: now + pauses.pause(), pauses };
+                target.by_tcp = ByTcp::not_yet(now);
             }
+        }
+    }
+
+    /// No connection to `peer` that is left is by TCP.
+    pub fn otherwise_connected(&mut self, peer: PeerId, now: Instant) {
+        if let Some(target) = self.targets.get_mut(&peer)
+            && let ByTcp::Connected = target.by_tcp
+        {
+            target.by_tcp = ByTcp::not_yet(now);
         }
     }
 

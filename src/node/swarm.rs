@@ -1,11 +1,11 @@
 //! The sole owner of the libp2p swarm: one task that drives it, dials, listens, and tells what it sees.
 
 mod beside;
+mod departure;
 
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +24,7 @@ use libp2p::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -45,10 +45,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams of one connection that may be negotiating. What comes beyond waits in `muxer.rs`.
 const MAX_NEGOTIATING: usize = 256;
-
-/// QUIC says goodbye from a task of its own, which nobody can wait for; without this the process may be gone first, and the
-/// far end left to find out by its idle timeout.
-const FAREWELL: Duration = Duration::from_millis(50);
 
 /// Characters of a peer's word for its own software that are kept.
 const MAX_AGENT: usize = 64;
@@ -176,30 +172,6 @@ impl SwarmTask {
         }
     }
 
-    /// Waits for what may still be on its way, and goes on giving signs of life.
-    async fn part(&mut self) {
-        let muxers = self.muxers.clone();
-        let departed = async {
-            // A connection may have told of its end and not be seen off yet.
-            sleep(FAREWELL).await;
-            muxers.departed().await;
-        };
-        let mut departed = pin!(departed);
-        loop {
-            tokio::select! {
-                () = &mut departed => return,
-                command = self.commands.recv() => match command {
-                    Some(Command::GiveSignOfLife(sign)) => {
-                        let _ = sign.send(());
-                    }
-                    // Too late: whoever asked sees that it has been dropped.
-                    Some(Command::Configure(..) | Command::Close(_)) => {}
-                    None => return,
-                },
-            }
-        }
-    }
-
     fn on_time(&mut self, now: Instant) {
         self.stale = true;
         self.listeners.retry(&mut self.swarm, now);
@@ -211,16 +183,6 @@ impl SwarmTask {
             self.swarm.close_connection(id);
         }
         self.events.tell_due(&self.connections, now);
-    }
-
-    fn close(&mut self, done: oneshot::Sender<()>) {
-        self.configure(&NodeConfig::default());
-        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
-        for peer in peers {
-            // An error says that it is not connected, which is what is wanted.
-            let _ = self.swarm.disconnect_peer_id(peer);
-        }
-        self.closing = Some(done);
     }
 
     fn configure(&mut self, config: &NodeConfig) {
@@ -305,6 +267,8 @@ impl SwarmTask {
                     let now = Instant::now();
                     self.dialer.disconnected(peer_id, &ending.to_string(), now);
                     self.dialer.waited_for(self.connections.waited_for(), now);
+                } else if !self.connections.of(&peer_id).iter().any(|left| left.route == Route::DirectTcp) {
+                    self.dialer.otherwise_connected(peer_id, Instant::now());
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {

@@ -113,7 +113,11 @@ pub(super) const TABLES: &[Table] = &[
                 &[CONNECTIONS],
                 Is("1024"),
                 "100",
-                &["How many streams there may be at a time. Those beyond are reset and counted."],
+                &[
+                    "How many streams there may be at a time. Those beyond are reset and counted. Also how much memory the \
+                     tunnel may take: up to 256 KiB for each stream while its target doesn't read, and twice that for a peer \
+                     that is bent on it.",
+                ],
             ),
             key(
                 "max_connections_per_peer",
@@ -204,7 +208,11 @@ pub(super) const TABLES: &[Table] = &[
                 &[CONNECTIONS],
                 Is("1024"),
                 "5000",
-                &["How many connections there may be at a time. Those beyond are reset and counted."],
+                &[
+                    "How many connections there may be at a time. Those beyond are reset and counted. Also how much memory the \
+                     tunnel may take: up to 256 KiB for each connection while its client doesn't read, and twice that for a \
+                     peer that is bent on it.",
+                ],
             ),
             key(
                 "relay",

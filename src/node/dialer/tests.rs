@@ -229,6 +229,11 @@ fn a_peer_that_is_connected_by_quic_alone_is_dialled_by_tcp_now_and_then() {
     dialer.connected(peer, tcp, true, now);
     dialer.connected(peer, ConnectionId::new_unchecked(21), false, now);
     assert_eq!(dialer.next_due(), None);
+    dialer.otherwise_connected(peer, now);
+    assert!(dialer.next_due().unwrap() - now <= Duration::from_secs(5), "the one by TCP has gone");
+    let soon = dialer.next_due();
+    dialer.otherwise_connected(peer, now + Duration::from_secs(1));
+    assert_eq!(dialer.next_due(), soon, "others that go meanwhile change nothing");
     dialer.disconnected(peer, "lost", now);
     now = dialer.next_due().unwrap();
     let (_, id) = begin(&mut dialer, now, 22).unwrap();

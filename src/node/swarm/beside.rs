@@ -17,28 +17,26 @@ impl SwarmTask {
     pub(super) fn challenge(&mut self, silent: &Connection) {
         self.connections.gave_no_sign(silent);
         self.stale = true;
-        if self.dial_in_place_of(silent) {
-            let Connection { peer, remote, .. } = silent;
-            tracing::debug!(%peer, address = %remote, "connection gives no sign of life; dialling anew");
-        }
+        let Connection { peer, remote, .. } = silent;
+        tracing::debug!(%peer, address = %remote, "connection gives no sign of life");
+        self.dial_in_place_of(silent);
     }
 
-    /// Dials a peer anew. If that works, new streams take the new connection, and the others end with their streams. Returns
-    /// whether it was dialled.
-    pub(super) fn dial_in_place_of(&mut self, old: &Connection) -> bool {
+    /// Dials a peer anew. If that works, new streams take the new connection, and the others end with their streams.
+    pub(super) fn dial_in_place_of(&mut self, old: &Connection) {
         let addresses = self.dialer.addresses(&old.peer).to_vec();
         let may_be_replaced = self.connections.may_be_replaced(&old.peer) && !self.suspects.is_challenged(old);
         if addresses.is_empty() || !may_be_replaced {
-            return false;
+            return;
         }
         let options = dial_options(old.peer, addresses);
         let id = options.connection_id();
         if let Err(error) = self.swarm.dial(options) {
             tracing::debug!(peer = %old.peer, %error, "dial failed");
-            return false;
+            return;
         }
+        tracing::debug!(peer = %old.peer, address = %old.remote, "dialling anew in place of a connection");
         self.suspects.challenge(id, old);
-        true
     }
 
     /// Dials another connection beside one that carries several streams, if that helps them.
