@@ -5,10 +5,12 @@ import sys
 from functools import partial
 
 import daemons
-from library import Player, library_dials, library_serves
+from library import QUIC, Player, library_dials, library_serves
 from tally import Tally
 from tap import NOISE, TLS
 from traffic import many_sockets
+
+LINES = {"tls": ("TCP with TLS", TLS), "noise": ("TCP with Noise", NOISE), "quic": (QUIC, QUIC)}
 
 Js, Node = partial(Player, *sys.argv[1:3]), partial(daemons.Node, sys.argv[3])
 
@@ -16,10 +18,10 @@ Js, Node = partial(Player, *sys.argv[1:3]), partial(daemons.Node, sys.argv[3])
 async def main():
     many_sockets()
     tally = Tally()
-    for security, agreed in {"tls": TLS, "noise": NOISE}.items():
+    for line, (called, agreed) in LINES.items():
         for part, scenario in {"js serves": library_serves, "js dials": library_dials}.items():
-            name = f"TCP with {security}, {part}"
-            await tally.scenario(name, scenario(tally, name, Js(), Node, security, agreed))
+            name = f"{called}, {part}"
+            await tally.scenario(name, scenario(tally, name, Js(), Node, line, agreed))
     return tally.result()
 
 

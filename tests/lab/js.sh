@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks p2ptun against js-libp2p, over TCP with TLS and with Noise, with either as the dialer. All on loopback.
+# Checks p2ptun against js-libp2p, over TCP with TLS and with Noise and over QUIC, with either as the dialer. All on loopback.
 #
 #   js.sh            installs js-libp2p, builds p2ptun and runs every check; the last line is "N passed, N failed"
 #

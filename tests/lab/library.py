@@ -13,6 +13,8 @@ from tap import Tap
 from traffic import BULK, DIGEST, Service
 
 FEW, MANY = 200, 1_000
+RESET, END = "reset", "end"
+QUIC = "QUIC"
 
 
 class Player(Daemon):
@@ -22,13 +24,13 @@ class Player(Daemon):
         super().__init__(command[0])
         self.arguments = command[1:]
 
-    async def start(self, security):
+    async def start(self, line):
         (self.path / "bulk").write_bytes(BULK)
         with open(self.log, "ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 self.program,
                 *self.arguments,
-                security,
+                line,
                 self.path / "bulk",
                 env=self.env,
                 stdin=subprocess.PIPE,
@@ -57,8 +59,10 @@ class Player(Daemon):
         return await eventually("the service has heard something", lambda: self.order("heard"))
 
 
-async def conversation(tally, name, ask, service, node):
-    """All that a client and `service` have to say to each other; `ask(question, …)` has the client ask."""
+async def conversation(tally, name, ask, service, node, to_service=RESET, to_client=RESET):
+    """All that a client and `service` have to say to each other; `ask(question, …)` has the client ask. Resets that pass
+    `to_service` and `to_client` arrive as that.
+    """
 
     async def ended():
         return all(tunnel["streams"] == 0 for tunnel in (await node.status())["tunnels"])
@@ -73,7 +77,7 @@ async def conversation(tally, name, ask, service, node):
 
     for question, wanted, sentence in [
         ("service_ends_first", DIGEST.hex(), "16 MiB are heard after the service's end"),
-        ("resets", "reset", "the service sees the client's reset"),
+        ("resets", to_service, f"the service sees the client's reset{as_another(to_service)}"),
         ("resets_after_its_end", "reset", "the service sees the reset of a client that has ended its way"),
     ]:
         await check(sentence, heard(question, wanted))
@@ -82,8 +86,8 @@ async def conversation(tally, name, ask, service, node):
         ("up", "16 MiB up are intact"),
         ("down", "16 MiB down are intact"),
         ("client_ends_first", "16 MiB and an end are answered"),
-        ("meets_reset", "the client sees the service's reset"),
-        ("meets_reset_after_its_end", "a client that has ended its way sees the service's reset"),
+        ("meets_reset", f"the client sees the service's reset{as_another(to_client)}"),
+        ("meets_reset_after_its_end", f"a client that has ended its way sees the service's reset{as_another(to_client)}"),
         ("gets_nothing", "what is not offered is refused"),
         ("burst", FEW, f"of {FEW} connections at once none is lost"),
         ("burst_half_closing", FEW, f"of {FEW} connections that half-close none is lost"),
@@ -96,18 +100,51 @@ async def conversation(tally, name, ask, service, node):
         await eventually("all streams have ended", ended)
 
 
+def as_another(ending):
+    return "" if ending == RESET else f", as an {ending}"
+
+
 # Where a question goes; the others go to "service".
 TUNNEL = {"greeted": "greeting", "gets_nothing": "absent"}
 
 
-async def library_serves(tally, name, player, node, security, agreed):
+class OverQuic:
+    """A connection that nobody can overhear, in the place of a `Tap`."""
+
+    agreed = [QUIC]
+
+    def __init__(self, address):
+        # Without the peer, as that of a tap.
+        self.address = address.partition("/p2p/")[0]
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+
+def transport(line):
+    return "quic" if line == "quic" else "tcp"
+
+
+def reset_over(line):
+    """What p2ptun's resets arrive as: libp2p's QUIC makes an end of a stream that is let go of."""
+    return END if line == "quic" else RESET
+
+
+def line_to(address):
+    return OverQuic(address) if "/quic-v1" in address else Tap(address)
+
+
+async def library_serves(tally, name, player, node, line, agreed):
     async with AsyncExitStack() as stack:
         player, node = [await stack.enter_async_context(part) for part in (player, node())]
-        await player.start(security)
-        tap = await stack.enter_async_context(Tap(player.address))
+        await player.start(line)
+        tap = await stack.enter_async_context(line_to(player.address))
         tunnels = ("service", "greeting", "absent")
         await node.start(
-            "tcp",
+            transport(line),
             f'[peers.far]\nid = "{player.id}"\naddresses = ["{tap.address}"]\n'
             + "".join(f'[forward.{of}]\nprotocol = "/x/{of}"\nbind = "127.0.0.1:0"\npeer = "far"\n' for of in tunnels),
         )
@@ -116,31 +153,31 @@ async def library_serves(tally, name, player, node, security, agreed):
         def ask(question, *count):
             return getattr(traffic, question)(ports[TUNNEL.get(question, "service")], *count)
 
-        await conversation(tally, name, ask, player, node)
+        await conversation(tally, name, ask, player, node, to_service=reset_over(line))
         await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
         await tally.check(f"{name}: p2ptun pings it", pinged(node, player))
 
 
-async def library_dials(tally, name, player, node, security, agreed):
+async def library_dials(tally, name, player, node, line, agreed):
     async with AsyncExitStack() as stack:
         service, player, node, other = [
             await stack.enter_async_context(part) for part in (Service(), player, node(), node())
         ]
-        await player.start(security)
+        await player.start(line)
         await node.start(
-            "tcp",
+            transport(line),
             f'[listen.service]\ntarget = "127.0.0.1:{service.port}"\nallow = ["{player.id}"]\n'
             f'[listen.greeting]\ntarget = "127.0.0.1:{service.greeting_port}"\nallow = ["{player.id}"]\n'
             f'[listen.absent]\ntarget = "127.0.0.1:{service.port}"\nallow = ["{other.id}"]\n',
         )
-        tap = await stack.enter_async_context(Tap((await node.status())["addresses"][0]))
+        tap = await stack.enter_async_context(line_to((await node.status())["addresses"][0]))
         await player.order("dial", address=f"{tap.address}/p2p/{node.id}")
 
         def ask(question, count=None):
             protocol = f"/x/{TUNNEL.get(question, 'service')}"
             return player.order("ask", question=question, protocol=protocol, count=count)
 
-        await conversation(tally, name, ask, service, node)
+        await conversation(tally, name, ask, service, node, to_client=reset_over(line))
         await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
         await tally.check(f"{name}: it pings p2ptun", player.order("ping"))
 

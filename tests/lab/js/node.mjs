@@ -1,4 +1,4 @@
-// A js-libp2p node that plays the service and the client of traffic.py over bare streams: node.mjs tls|noise BULK.
+// A js-libp2p node that plays the service and the client of traffic.py over bare streams: node.mjs tls|noise|quic BULK.
 // Takes orders, one JSON a line, and answers each with a line; see library.py.
 
 import './with-resolvers.mjs'
@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { quic } from '@chainsafe/libp2p-quic'
 import { identify } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -15,13 +16,15 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 
-const [security, bulkFile] = process.argv.slice(2)
+const [line, bulkFile] = process.argv.slice(2)
 const BULK = readFileSync(bulkFile)
 const GREETING = Buffer.from('220 I speak first\r\n')
 const MESSAGE = 1024
 const PATIENCE = 60_000
 // How long somebody who writes to a peer that is gone may go on without being told.
 const SILENCE = 10_000
+// What p2ptun's resets are heard as: libp2p's QUIC makes an end of a stream that is let go of.
+const RESET = line === 'quic' ? 'end' : 'reset'
 // js-libp2p lets a peer open 32 streams of a protocol, 1,000 in all, and 10 before it has set up the connection.
 const STREAMS = 2_800
 
@@ -214,13 +217,13 @@ const questions = {
     await peer.write(Buffer.concat([Buffer.from('R'), Buffer.alloc(MESSAGE)]))
     await peer.read(MESSAGE)
     await peer.write(Buffer.from('.'))
-    sees('reset', await peer.drain())
+    sees(RESET, await peer.drain())
   },
   meets_reset_after_its_end: async (open) => {
     const peer = await open()
     await peer.write(Buffer.from('F'))
     await peer.end()
-    sees('reset', await peer.drain())
+    sees(RESET, await peer.drain())
   },
   resets: async (open) => {
     const peer = await open()
@@ -258,10 +261,22 @@ async function together (count, one) {
   check(failures.length === 0, `${failures.length} of ${count} failed, first: ${failures[0]?.reason}`)
 }
 
-const node = await createLibp2p({
+const overTcp = (encrypter) => ({
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   transports: [tcp()],
-  connectionEncrypters: [{ tls, noise }[security]()],
+  connectionEncrypters: [encrypter()]
+})
+const lines = {
+  tls: () => overTcp(tls),
+  noise: () => overTcp(noise),
+  quic: () => ({
+    addresses: { listen: ['/ip4/127.0.0.1/udp/0/quic-v1'] },
+    transports: [quic({ maxConcurrentStreamLimit: STREAMS })]
+  })
+}
+
+const node = await createLibp2p({
+  ...lines[line](),
   streamMuxers: [yamux({ maxInboundStreams: STREAMS, maxOutboundStreams: STREAMS, maxEarlyStreams: STREAMS })],
   // It would take itself, busy with a burst, for a dead peer.
   connectionMonitor: { enabled: false },
@@ -288,8 +303,8 @@ const orders = {
 
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + '\n')
 say({ id: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) })
-for await (const line of createInterface({ input: process.stdin })) {
-  const order = JSON.parse(line)
+for await (const text of createInterface({ input: process.stdin })) {
+  const order = JSON.parse(text)
   try {
     say({ answer: await orders[order.order](order) ?? null })
   } catch (error) {
