@@ -13,22 +13,22 @@ go_program() {
   [ ! -d "$folder" ] || return 0
   command -v go >/dev/null || { echo "Go is needed to build $module" >&2; return 69; }
   source=$(cd / && GOFLAGS=-mod=mod go mod download -json "$module" |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
-  rm -rf "$folder.new" && mkdir -p "$folder.new"
-  (cd "$source" && go build -trimpath -tags "$tags" -ldflags='-s -w' -o "$folder.new/" "$@") >&2
-  mv "$folder.new" "$folder"
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])') || return
+  rm -rf "$folder.new" && mkdir -p "$folder.new" &&
+    (cd "$source" && go build -trimpath -tags "$tags" -ldflags='-s -w' -o "$folder.new/" "$@") >&2 &&
+    mv "$folder.new" "$folder"
 }
 
 # 0.43 replaces go-libp2p by a fork that the Go module proxy lacks.
 kubo() {
-  go_program github.com/ipfs/kubo@v0.42.0 "$cache/kubo/v0.42.0" "" ./cmd/ipfs
-  echo "$cache/kubo/v0.42.0/ipfs"
+  go_program github.com/ipfs/kubo@v0.42.0 "$cache/kubo/v0.42.0" "" ./cmd/ipfs &&
+    echo "$cache/kubo/v0.42.0/ipfs"
 }
 
 # Without its web pages, which are built by other means.
 frp() {
-  go_program github.com/fatedier/frp@v0.68.0 "$cache/frp/v0.68.0" noweb ./cmd/frps ./cmd/frpc
-  echo "$cache/frp/v0.68.0"
+  go_program github.com/fatedier/frp@v0.68.0 "$cache/frp/v0.68.0" noweb ./cmd/frps ./cmd/frpc &&
+    echo "$cache/frp/v0.68.0"
 }
 
 # Not with the versions that it was released with (--locked): some of those are too old for today's Rust.
@@ -36,8 +36,8 @@ rathole() {
   local folder=$cache/rathole/0.5.0
   [ -x "$folder/bin/rathole" ] ||
     cargo install rathole --version 0.5.0 --no-default-features --features server,client,noise,hot-reload \
-      --root "$folder" >&2
-  echo "$folder/bin/rathole"
+      --root "$folder" >&2 &&
+    echo "$folder/bin/rathole"
 }
 
 p2ptun() {
@@ -55,10 +55,9 @@ js() {
     { echo "Node 20 or newer and npm are needed for js-libp2p" >&2; return 69; }
   folder=$cache/js-libp2p/$(sha256sum "$source/package-lock.json" | cut -c1-16)
   if [ ! -d "$folder" ]; then
-    rm -rf "$folder.new" && mkdir -p "$folder.new"
-    cp "$source"/package*.json "$folder.new/"
-    (cd "$folder.new" && npm ci --ignore-scripts --no-audit --no-fund) >&2
-    mv "$folder.new" "$folder"
+    rm -rf "$folder.new" && mkdir -p "$folder.new" && cp "$source"/package*.json "$folder.new/" &&
+      (cd "$folder.new" && npm ci --ignore-scripts --no-audit --no-fund) >&2 &&
+      mv "$folder.new" "$folder" || return
   fi
   cp "$source"/*.mjs "$folder/"
   echo "$folder"
