@@ -80,7 +80,9 @@ impl Engine {
             state.cut_off();
         }
         let id = match (state.id, state.outflow) {
-            (Some(id), _) => id,
+            (Some(id), _) if self.cells.get(&id).is_some_and(|held| Arc::ptr_eq(held, cell)) => id,
+            // It was over, and all that is left is what its user reads; the far end may have used its id again.
+            (Some(_), _) => return Ok(()),
             (None, outflow) if outflow == Outflow::Broken || outflow == Outflow::Resetting && !state.has_unsent() => {
                 // The far end has never heard of it.
                 if std::mem::take(&mut state.unacknowledged) {
@@ -174,6 +176,26 @@ mod tests {
             engine.pack(&mut Pack::default(), now).unwrap();
             assert_eq!(hub.worn.load(Relaxed), worn, "{id}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_is_over_does_not_end_another_to_which_the_far_end_gives_its_id() {
+        let (budget, now) = (Budget::new(0), Instant::now());
+        let hub = Hub::new(budget.clone());
+        let config = Config { max_inbound_streams: Box::new(|| 1), budget };
+        let mut engine = Engine::new(hub.clone(), Role::Listener, config, now);
+        let open = Header::window_update(1, Flags::SYN, 0).encode();
+        engine.receive(&open, now).unwrap();
+        let first = engine.cells[&1].clone();
+        first.lock().outflow = Outflow::Ended;
+        engine.receive(&Header::fin(1).encode(), now).unwrap();
+        assert!(engine.cells.is_empty(), "both ends have said all");
+
+        let _still_reading = hub.front().inbound.pop_front();
+        engine.receive(&open, now).unwrap();
+        first.schedule(&mut first.lock());
+        engine.pack(&mut Pack::default(), now).unwrap();
+        assert_eq!((engine.cells.len(), engine.inbound), (1, 1));
     }
 
     #[test]
