@@ -20,7 +20,8 @@ use super::endpoint::Local;
 use crate::node::{CopyError, Stream};
 
 /// How long the rest of what a local client says is heard, unread by anybody, after its peer has stopped listening and
-/// said goodbye. Closing at once would have the kernel throw away what the client has not read yet.
+/// said goodbye. Closing at once would have the kernel throw away what the client has not read yet. Beyond this, a client
+/// that says nothing still gets all, and one that goes on talking is reset.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// How a pipe broke. What was not broken has been brought to its end.
@@ -82,8 +83,9 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
         }
         (Ok(()), Some(error)) => {
             // The time is a bound, not a wait: it ends with the client.
-            if let Ok(Ok(_)) = timeout(LINGER, copy(&mut local, &mut sink())).await {
-                // The client has said all, and may still be reading: a reset would throw away what it has not read.
+            if !matches!(timeout(LINGER, copy(&mut local, &mut sink())).await, Ok(Err(_))) {
+                // The client may still be reading what its peer has said to the end: a reset would throw that away. To
+                // whatever the client says from now on, the kernel answers with one.
                 local.finish();
             }
             Err(Broken::Remote(error))
@@ -232,6 +234,25 @@ mod tests {
         let broken = pipe(local, near, &Count::default()).await.unwrap_err();
         assert!(matches!(broken, Broken::Remote(_)), "{broken}");
         assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_keeps_its_side_open_gets_a_whole_reply_also_after_its_peer_has_gone() {
+        // More than its kernel takes unread. The rest waits in ours.
+        let (reply, count) = (vec![7; 200_000], Count::default());
+        let ((mut client, local), (near, mut far)) = (client().await, Stream::pair());
+        let last_words = async {
+            far.write_all(&reply).await.unwrap();
+            far.shutdown().await.unwrap();
+            drop(far);
+            client.write_all(b"does anybody hear this?").await.unwrap();
+        };
+        let (piped, ()) = tokio::join!(pipe(local, near, &count), last_words);
+        assert!(matches!(piped, Err(Broken::Remote(_))), "{piped:?}");
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert!(heard == reply, "{} bytes", heard.len());
+        while client.write_all(b"or this?").await.is_ok() {}
     }
 
     #[tokio::test]
