@@ -266,9 +266,11 @@ impl Node {
         let mut tried: Vec<ConnectionId> = Vec::new();
         loop {
             if let Some((connection, opener)) = self.connections.best(&open.peer, open.relay, &tried) {
+                // At once, for a connection that is dead gives no answer to wait for.
+                self.connections.in_use(&connection);
                 match opener.open(open.protocol.clone(), open.handshake, deadline).await {
                     Ok(stream) => {
-                        self.connections.in_use(&connection);
+                        self.connections.carries_more(&connection);
                         return Ok(Opened { stream, connection: Some(connection) });
                     }
                     Err(RequestError::NotSupported) => {

@@ -6,6 +6,7 @@ mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
+use libp2p::PeerId;
 use support::{
     Node, Pair, Road, Service, Transport, eventually, forward, listen, peer, process::connections_to, road::port_of,
     traffic::ping, within,
@@ -115,6 +116,27 @@ async fn when_the_path_of_all_connections_goes_dead_new_streams_are_served_as_so
                 Err(_) => served.clear(),
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_forward_to_several_peers_serves_new_clients_as_soon_as_the_one_whose_path_went_dead_can_be_dialled() {
+    let echo = Service::echo();
+    let mut pair = Pair::prepare(Transport::Tcp).await;
+    pair.server.body = format!("{}{}", peer("client", &pair.client.id, &[]), listen("echo", echo.address));
+    pair.server.start().await;
+    let road = Road::to(&pair.server.addresses().await[0]).await;
+    let (server, nobody) = (peer("server", &pair.server.id, &[road.entrance()]), PeerId::random().to_string());
+    let either = forward("echo").replace("peer = \"server\"", "peers = [\"server\", \"absent\"]");
+    pair.client.body = format!("{server}{}{either}", peer("absent", &nobody, &[]));
+    pair.client.start().await;
+    let entrance = pair.client.bind("echo").await;
+    drop(client(entrance).await);
+    road.stall();
+    // The keepalive of the muxer takes 25 seconds.
+    within(Duration::from_secs(10), "a new client is served", async {
+        while timeout(Duration::from_secs(1), client(entrance)).await.is_err() {}
     })
     .await;
 }

@@ -54,8 +54,8 @@ impl Connections {
         Some((connection.clone(), opener.clone()))
     }
 
-    /// Says that a stream is opened over `connection`. One that has carried no stream for a while is asked whether it
-    /// still lives.
+    /// Says that a stream is about to be opened over `connection`. One that has carried no stream for a while is asked whether
+    /// it still lives.
     pub fn in_use(&self, connection: &Connection) {
         let mut peers = self.lock();
         let Some(entry) = peers.get_mut(&connection.peer) else { return };
@@ -68,11 +68,10 @@ impl Connections {
             push(&self.unsure, (held.connection.clone(), held.opener.clone()));
             self.wanted.notify_one();
         }
-        self.look_for_company(entry, now);
     }
 
-    /// Says that a peer has opened a stream over `connection`.
-    pub(super) fn serves(&self, connection: &Connection) {
+    /// Says that `connection` carries one stream more, of whichever end.
+    pub fn carries_more(&self, connection: &Connection) {
         if let Some(entry) = self.lock().get_mut(&connection.peer) {
             self.look_for_company(entry, Instant::now());
         }
@@ -456,7 +455,7 @@ mod tests {
         let (first, opener, live) = dialled(1, peer);
         table.add(first.clone(), opener);
         let asked = || {
-            table.in_use(&first);
+            table.carries_more(&first);
             table.take_crowded().len()
         };
         let _being_agreed_on = live.enter();
@@ -521,8 +520,7 @@ mod tests {
         let (_, opener, live) = dialled(1, peer);
         table.add(held.clone(), opener);
         let _streams = [live.enter().carrying(), live.enter().carrying(), live.enter().carrying()];
-        table.in_use(&held);
-        table.serves(&held);
+        table.carries_more(&held);
         assert!(table.take_crowded().is_empty());
     }
 
@@ -602,7 +600,7 @@ mod tests {
         let best = || table.best(&peer, RelayUse::Any, &[]).unwrap().0.id;
         assert_eq!((best(), table.heir(&peer)), (new, None));
         let _streams = [lives[0].enter().carrying(), lives[0].enter().carrying()];
-        table.in_use(&table.find(old).unwrap());
+        table.carries_more(&table.find(old).unwrap());
         assert!(table.take_crowded().is_empty(), "for what was replaced");
         table.remove(&peer, new);
         assert_eq!(best(), old);

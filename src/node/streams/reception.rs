@@ -71,7 +71,7 @@ impl Reception {
             // The tunnel has gone, or has not looked for a million streams. Dropping the stream resets it.
             tracing::debug!(peer = %self.connection.peer, %protocol, "stream came when its tunnel had gone");
         }
-        self.connections.serves(&self.connection);
+        self.connections.carries_more(&self.connection);
     }
 
     fn lost(&self, protocol: &StreamProtocol, error: &io::Error) {
