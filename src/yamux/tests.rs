@@ -4,6 +4,7 @@ mod endings;
 mod foreign;
 mod limits;
 mod model;
+mod sharing;
 mod silence;
 
 use std::{future::poll_fn, io, sync::Arc};
