@@ -19,7 +19,7 @@ use support::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
-    sync::Mutex,
+    sync::{Mutex, watch},
     task::JoinSet,
     time::sleep,
 };
@@ -160,6 +160,77 @@ async fn a_thousand_readers_that_stop_hold_up_nobody_and_cost_no_more_than_their
     }
 }
 
+const WRITERS: u64 = 200;
+
+/// What each writer says: all of them together have far more to say than may be held for them.
+const UPLOAD: u64 = 4_000_000;
+
+/// How many targets read on in the end.
+const READ_ON: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_writers_whose_target_stops_reading_stand_still_cost_little_and_lose_nothing_when_it_reads_on() {
+    let _turn = TURN.lock().await;
+    raise_file_limit();
+    let (go_on, resumed) = watch::channel(0);
+    // Reads what the writer of some number says, after a pause, and says how much that was.
+    let service = Service::new(move |mut client| {
+        let mut resumed = resumed.clone();
+        async move {
+            SockRef::from(&client).set_recv_buffer_size(SMALL as usize).unwrap();
+            let nth = client.read_u64().await?;
+            receive(&mut client, nth * UPLOAD, nth * UPLOAD + READ).await?;
+            if nth < WRITERS {
+                resumed.wait_for(|resumed| nth < *resumed).await.unwrap();
+            }
+            receive(&mut client, nth * UPLOAD + READ, (nth + 1) * UPLOAD).await?;
+            let rest = client.read_to_end(&mut Vec::new()).await?;
+            client.write_u64(UPLOAD + rest as u64).await
+        }
+    });
+    let pair = Pair::echo(Transport::Tcp, service.address).await;
+    let address = pair.client.bind("echo").await;
+    let alone = upload(address, WRITERS).await;
+    let (mut writing, mut silent) = (JoinSet::new(), JoinSet::new());
+    for nth in 0..WRITERS {
+        let uploads = if nth < READ_ON { &mut writing } else { &mut silent };
+        uploads.spawn(upload(address, nth));
+    }
+    let begun = UPLOAD + WRITERS * READ;
+    pair.server.wait_for_tunnel("echo", "all have begun", |tunnel| tunnel["bytes_in"].as_u64() >= Some(begun)).await;
+    standstill(&pair.client).await;
+    assert!(writing.try_join_next().is_none() && silent.try_join_next().is_none());
+
+    let beside = upload(address, WRITERS + 1).await;
+    println!("an upload beside {WRITERS} that stand still: {beside:.2?}, alone {alone:.2?}");
+    // As beside readers that have stopped.
+    assert!(beside < 4 * alone + Duration::from_secs(1), "{beside:?}, alone {alone:?}");
+
+    // Of each stream, the muxer at the writers' side holds what it is about to send.
+    for (node, of_each, of_all) in [(&pair.server, WINDOW, GROWTH + REST), (&pair.client, 64, REST)] {
+        let (resident, bound) = (resident_kib(node.pid()), WRITERS * of_each + of_all);
+        println!("{} MiB of at most {} MiB", resident / 1024, bound / 1024);
+        assert!(resident <= bound, "{resident} KiB of at most {bound} KiB");
+    }
+
+    go_on.send_replace(READ_ON);
+    soon("the rest", writing.join_all()).await;
+    assert!(silent.try_join_next().is_none());
+}
+
+/// How long the upload of the writer of this number takes, of which nothing is lost.
+async fn upload(address: SocketAddr, nth: u64) -> Duration {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(SMALL).unwrap();
+    let mut writer = socket.connect(address).await.unwrap();
+    let began = Instant::now();
+    writer.write_u64(nth).await.unwrap();
+    send(&mut writer, nth * UPLOAD, (nth + 1) * UPLOAD).await.unwrap();
+    writer.shutdown().await.unwrap();
+    assert_eq!(writer.read_u64().await.unwrap(), UPLOAD);
+    began.elapsed()
+}
+
 /// How long 50 MB take.
 async fn download(address: SocketAddr) -> Duration {
     let mut reader = TcpStream::connect(address).await.unwrap();
@@ -171,10 +242,11 @@ async fn download(address: SocketAddr) -> Duration {
 
 /// Waits until nothing moves any more.
 async fn standstill(node: &Node) {
-    soon("the readers have what they are sent", async {
+    soon("nothing moves any more", async {
         let mut before = None;
         loop {
-            let bytes = node.tunnel("echo").await["bytes_in"].as_u64();
+            let tunnel = node.tunnel("echo").await;
+            let bytes = Some((tunnel["bytes_in"].as_u64(), tunnel["bytes_out"].as_u64()));
             if bytes == before {
                 break;
             }

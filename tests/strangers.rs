@@ -17,7 +17,7 @@ use libp2p::{
     quic,
 };
 use p2ptun::yamux;
-use support::{Pair, Puppet, Service, Transport, process::resident_kib, soon};
+use support::{Pair, Puppet, Service, Transport, forward, listen, process::resident_kib, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_can_not_fill_the_memory_over_quic() {
@@ -114,4 +114,45 @@ async fn a_stranger_has_few_streams_until_it_is_allowed_something_on_the_connect
         assert_eq!(&heard, b"hello");
     }
     assert_eq!(pair.server.tunnel("echo").await["streams"], many.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_may_no_longer_come_is_left_the_streams_that_are_no_tunnels_and_is_a_stranger_to_more() {
+    let (echo, puppet) = (Service::echo(), Puppet::new());
+    let mut pair = Pair::prepare(Transport::Tcp).await;
+    let too = format!("allow = [\"client\", \"{}\"]", puppet.id);
+    let listens = listen("echo", echo.address).replace("allow = [\"client\"]", &too);
+    pair.launch(&listens, &forward("echo")).await;
+    let mut connection = puppet.dial(&pair.server.addresses().await[0]).await;
+    let mut tunnelled = connection.open_for("/x/echo").await;
+    tunnelled.write_all(b"hello").await.unwrap();
+    soon("an echo", tunnelled.read_exact(&mut [0; 5])).await.unwrap();
+    let mut live = Vec::new();
+    for _ in 0..3 * FEW {
+        let mut stream = connection.open().await;
+        is_echoed(&mut stream, HELLO).await.unwrap();
+        live.push(stream);
+    }
+
+    pair.server.edit(|body| body.replace(&too, "allow = [\"client\"]"));
+    pair.server.reload_applied().await;
+    let cut = soon("the tunnel's stream is cut", tunnelled.read(&mut [0])).await;
+    assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    drop(tunnelled);
+    let mut excess = connection.open().await;
+    assert_eq!(is_echoed(&mut excess, HELLO).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    for stream in &mut live {
+        // One that is agreed on for pings would take the place of another.
+        stream.write_all(b"\x06/none\n").await.unwrap();
+        let mut heard = [0; 4];
+        soon("an answer", stream.read_exact(&mut heard)).await.unwrap();
+        assert_eq!(&heard, b"\x03na\n");
+    }
+
+    // As few as a stranger may have, less one.
+    live.truncate(FEW - 1);
+    let mut last = connection.open().await;
+    is_echoed(&mut last, HELLO).await.unwrap();
+    let mut excess = connection.open().await;
+    assert_eq!(is_echoed(&mut excess, HELLO).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }

@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     task::JoinSet,
+    time::sleep,
 };
 
 over_tcp_and_quic!(
@@ -28,6 +29,7 @@ over_tcp_and_quic!(
     a_client_that_resets_ends_the_connection_to_the_target,
     a_connection_beyond_the_limit_is_reset_and_counted,
     one_stalled_connection_does_not_hold_up_another,
+    an_upload_whose_target_stops_reading_stands_still_and_is_whole_when_it_reads_on,
     a_live_stream_is_listed_and_can_be_cut_by_its_id,
     a_connection_waits_for_a_peer_that_is_still_away,
     a_peer_may_be_written_as_an_address,
@@ -203,6 +205,36 @@ async fn one_stalled_connection_does_not_hold_up_another(transport: Transport) {
         result = flood => panic!("a flood that nobody reads came to an end: {result:?}"),
         () = other => {}
     }
+}
+
+async fn an_upload_whose_target_stops_reading_stands_still_and_is_whole_when_it_reads_on(transport: Transport) {
+    // More than every buffer on the way holds, unless the kernel's have been made larger than they are by default.
+    const UPLOAD: u64 = 60_000_000;
+    const READ: u64 = 100_000;
+    let target = Target::bind();
+    let pair = Pair::echo(transport, target.address).await;
+    let mut client = pair.client.connect("echo").await;
+    let uploading = async {
+        send(&mut client, 0, UPLOAD).await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    let reading = async {
+        let mut server = target.accept().await;
+        receive(&mut server, 0, READ).await.unwrap();
+        let mut held = None;
+        loop {
+            let taken = pair.client.tunnel("echo").await["bytes_out"].as_u64();
+            if held == taken {
+                break;
+            }
+            held = taken;
+            sleep(Duration::from_millis(300)).await;
+        }
+        assert!(held < Some(UPLOAD), "nobody has held it up");
+        receive(&mut server, READ, UPLOAD).await.unwrap();
+        assert_eq!(ending(&mut server).await, (vec![], Ending::Eof));
+    };
+    soon("the whole upload", async { tokio::join!(uploading, reading) }).await;
 }
 
 async fn a_live_stream_is_listed_and_can_be_cut_by_its_id(transport: Transport) {
