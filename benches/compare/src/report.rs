@@ -111,7 +111,7 @@ fn targets(results: &Results, of: &Circumstances) -> String {
     for target in of.setting.targets {
         let avx512 = of.machine.has_avx512();
         let figure = target.figure(results, of.p2ptun(), avx512);
-        let figure = figure.map_or(GAP.to_owned(), |figure| format!("{figure:.2}"));
+        let figure = figure.map_or(GAP.to_owned(), |figure| format!("{figure:.3}"));
         let verdict = target.verdict(results, of.p2ptun(), avx512);
         let _ = writeln!(text, "| {} | {} | {figure} | {} |", target.measure.title(), target.bound(), verdict.word());
     }
@@ -205,8 +205,8 @@ mod tests {
         results.add(Measure::Throughput8, "stunnel", 6.0);
         results.add(Measure::Throughput8, "kubo", 6.0);
         let text = targets(&results, &of(&["p2ptun", "stunnel", "kubo"]));
-        assert!(text.contains("| throughput, 8 connections | ≥ 1 × stunnel | 1.00 | reached |"), "{text}");
-        assert!(text.contains("| throughput, 8 connections | ≥ 1.2 × kubo | 1.00 | **missed** |"), "{text}");
+        assert!(text.contains("| throughput, 8 connections | ≥ 1 × stunnel | 1.000 | reached |"), "{text}");
+        assert!(text.contains("| throughput, 8 connections | ≥ 1.2 × kubo | 1.000 | **missed** |"), "{text}");
         assert!(text.contains("| throughput, 1 connection | ≥ 1.2 × stunnel | – | not tried |"), "{text}");
         assert!(summary(&results, &of(&["p2ptun"])).starts_with("targets: 1 reached, 1 missed"));
     }
