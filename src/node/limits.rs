@@ -3,6 +3,8 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
+    mem,
+    net::{IpAddr, Ipv6Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,7 +13,8 @@ use std::{
 
 use futures::FutureExt;
 use libp2p::{
-    core::{Endpoint, transport::PortUse},
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    multiaddr::Protocol,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
         THandlerOutEvent, ToSwarm, dummy,
@@ -19,11 +22,18 @@ use libp2p::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::streams::Offers;
+use super::streams::{Connections, Offers, Route};
 use crate::spec::{Multiaddr, PeerId};
 
-/// Connections that have not yet shown who they are.
-const MAX_PENDING: usize = 256;
+/// Connections that have not yet shown who they are, over TCP, and as many over QUIC, where anybody can seem to come from
+/// anywhere. Each takes memory, and over TCP a file descriptor.
+const MAX_PENDING: usize = 512;
+/// A source may have one for each so many places that are free: 31 where it is alone, and fewer where many others come, so
+/// that a few sources can't fill all places. Whoever is honest has shown who they are after some round trips, so that more
+/// peers than that behind one address seldom meet, and whoever is refused dials again.
+const FREE_FOR_EACH: usize = 16;
+/// The part of an IPv6 address that nobody can choose at will.
+const PREFIX: Ipv6Addr = Ipv6Addr::from_bits(!0 << 64);
 /// Connections of strangers, where nothing is offered to anyone: enough to be told so.
 const MAX_STRANGERS: usize = 16;
 /// How long a peer to which nothing is offered may stay. Being told so takes a round trip; streams that negotiate for
@@ -45,36 +55,88 @@ pub enum TooMany {
     OfOnePeer,
 }
 
+/// What is known of where a connection comes from before it has shown who it is.
+#[derive(PartialEq)]
+struct Source {
+    route: Route,
+    /// An IPv4 address or an IPv6 /64. Those that come without either, as over a relay, can't be told apart.
+    prefix: Option<IpAddr>,
+}
+
+impl Source {
+    fn of(local_addr: &Multiaddr, send_back_addr: &Multiaddr) -> Self {
+        let prefix = send_back_addr.iter().find_map(|part| match part {
+            Protocol::Ip4(address) => Some(address.into()),
+            Protocol::Ip6(address) => Some((address & PREFIX).into()),
+            _ => None,
+        });
+        let (local_addr, send_back_addr) = (local_addr.clone(), send_back_addr.clone());
+        Self { route: Route::of(&ConnectedPoint::Listener { local_addr, send_back_addr }), prefix }
+    }
+}
+
 pub struct Limits {
     offers: Arc<Offers>,
-    pending: HashSet<ConnectionId>,
+    connections: Arc<Connections>,
+    pending: HashMap<ConnectionId, Source>,
     inbound: HashMap<PeerId, HashSet<ConnectionId>>,
-    /// Connections of peers that nobody knew when they came, the oldest first.
-    unknown: VecDeque<(Instant, PeerId, ConnectionId)>,
+    /// Of the offers, when all inbound connections were last looked at.
+    version: u64,
+    /// Those to whose peers nothing was offered when they came or at that look, with the time; the oldest first.
+    unwelcome: VecDeque<(Instant, PeerId, ConnectionId)>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Limits {
     /// Must be called within a tokio runtime.
-    pub fn new(offers: Arc<Offers>) -> Self {
-        let (pending, inbound, unknown) = (HashSet::new(), HashMap::new(), VecDeque::new());
-        Self { offers, pending, inbound, unknown, timer: Box::pin(sleep_until(Instant::now())) }
+    pub fn new(offers: Arc<Offers>, connections: Arc<Connections>) -> Self {
+        let (pending, inbound, unwelcome) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        let timer = Box::pin(sleep_until(Instant::now()));
+        Self { offers, connections, pending, inbound, version: 0, unwelcome, timer }
     }
 
     /// The next connection that has outstayed its welcome.
     fn poll_unwelcome(&mut self, cx: &mut Context<'_>) -> Poll<(PeerId, ConnectionId)> {
-        while let Some((since, peer, id)) = self.unknown.front().copied() {
+        self.look_again();
+        while let Some((since, peer, id)) = self.unwelcome.front().copied() {
             if self.timer.deadline() != since + WELCOME {
                 self.timer.as_mut().reset(since + WELCOME);
             }
             ready!(self.timer.poll_unpin(cx));
-            self.unknown.pop_front();
+            self.unwelcome.pop_front();
             let is_open = self.inbound.get(&peer).is_some_and(|connections| connections.contains(&id));
-            if is_open && !self.offers.is_known(&peer) && self.offers.protocols_for(&peer).is_empty() {
+            if !is_open || self.offers.welcomes(&peer) {
+                continue;
+            }
+            if !self.connections.carries(&peer, id) {
                 return Poll::Ready((peer, id));
             }
+            // Its stream may go on: of a tunnel that drains, or of a forward that leads elsewhere now.
+            self.unwelcome.push_back((Instant::now(), peer, id));
         }
         Poll::Pending
+    }
+
+    /// Finds those who are no longer welcome since the offers have changed. The swarm is polled after every change.
+    fn look_again(&mut self) {
+        // Before the look, so that a change meanwhile leads to another.
+        let version = self.offers.version();
+        if mem::replace(&mut self.version, version) == version {
+            return;
+        }
+        let found_before: HashSet<_> = self.unwelcome.iter().map(|(.., id)| *id).collect();
+        let now = Instant::now();
+        for (peer, connections) in self.inbound.iter().filter(|(peer, _)| !self.offers.welcomes(peer)) {
+            let found = connections.iter().filter(|id| !found_before.contains(id));
+            self.unwelcome.extend(found.map(|id| (now, *peer, *id)));
+        }
+    }
+
+    /// Whether another connection from `source` may be set up.
+    fn has_room_for(&self, source: &Source) -> bool {
+        let this_way = self.pending.values().filter(|pending| pending.route == source.route);
+        let from_there = self.pending.values().filter(|pending| *pending == source);
+        from_there.count() < (MAX_PENDING - this_way.count()).div_ceil(FREE_FOR_EACH)
     }
 
     fn check(&self, peer: &PeerId) -> Result<(), TooMany> {
@@ -102,13 +164,14 @@ impl NetworkBehaviour for Limits {
     fn handle_pending_inbound_connection(
         &mut self,
         id: ConnectionId,
-        _: &Multiaddr,
-        _: &Multiaddr,
+        local_addr: &Multiaddr,
+        send_back_addr: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        if self.pending.len() >= MAX_PENDING {
+        let source = Source::of(local_addr, send_back_addr);
+        if !self.has_room_for(&source) {
             return Err(ConnectionDenied::new(TooMany::Pending));
         }
-        self.pending.insert(id);
+        self.pending.insert(id, source);
         Ok(())
     }
 
@@ -122,8 +185,8 @@ impl NetworkBehaviour for Limits {
         self.pending.remove(&id);
         self.check(&peer).map_err(ConnectionDenied::new)?;
         self.inbound.entry(peer).or_default().insert(id);
-        if !self.offers.is_known(&peer) {
-            self.unknown.push_back((Instant::now(), peer, id));
+        if !self.offers.welcomes(&peer) {
+            self.unwelcome.push_back((Instant::now(), peer, id));
         }
         Ok(dummy::ConnectionHandler)
     }
@@ -170,9 +233,17 @@ impl NetworkBehaviour for Limits {
 #[cfg(test)]
 mod tests {
     use futures::future::poll_fn;
+    use libp2p::swarm::{ListenError, behaviour::ListenFailure};
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::spec::{Allow, StreamProtocol};
+    use crate::{
+        node::streams::Connection,
+        spec::{Allow, StreamProtocol},
+    };
+
+    /// What one source may have pending, where there is no other.
+    const ALONE: usize = 31;
 
     fn connect(limits: &mut Limits, id: usize, peer: PeerId) -> Result<(), ConnectionDenied> {
         let (id, nowhere) = (ConnectionId::new_unchecked(id), Multiaddr::empty());
@@ -180,10 +251,81 @@ mod tests {
         limits.handle_established_inbound_connection(id, peer, &nowhere, &nowhere).map(drop)
     }
 
+    /// Begins as many connections as may be from `addresses`, each of which says nothing, and counts them.
+    fn flood(limits: &mut Limits, addresses: impl IntoIterator<Item = String>) -> usize {
+        let (local, before) = ("/ip4/192.0.2.1/tcp/1".parse().unwrap(), limits.pending.len());
+        for address in addresses {
+            let id = ConnectionId::new_unchecked(limits.pending.len());
+            let _ = limits.handle_pending_inbound_connection(id, &local, &address.parse().unwrap());
+        }
+        limits.pending.len() - before
+    }
+
+    fn repeated(address: &str) -> impl Iterator<Item = String> {
+        std::iter::repeat_n(address.to_owned(), 2 * ALONE)
+    }
+
+    #[tokio::test]
+    async fn one_address_that_says_nothing_keeps_nobody_else_out() {
+        let mut limits = Limits::new(Arc::default(), Arc::default());
+        assert_eq!(flood(&mut limits, repeated("/ip4/203.0.113.1/tcp/1")), ALONE);
+        let site = (0..2 * ALONE).map(|n| format!("/ip6/2001:db8::{n}/tcp/1"));
+        assert_eq!(flood(&mut limits, site), ALONE - 2, "whoever has a /64 has no more than its share");
+        for other in ["/ip4/203.0.113.2/tcp/1", "/ip6/2001:db8:0:1::1/tcp/1", "/p2p-circuit"] {
+            assert_eq!(flood(&mut limits, [other.to_owned()]), 1, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn few_addresses_never_fill_all_places_and_what_many_fill_is_bounded() {
+        let mut limits = Limits::new(Arc::default(), Arc::default());
+        let from = |network: usize, n: usize| format!("/ip4/203.0.{network}.{n}/tcp/1");
+        for n in 0..64 {
+            flood(&mut limits, repeated(&from(0, n)));
+        }
+        assert_eq!(flood(&mut limits, [from(1, 1)]), 1);
+        flood(&mut limits, (0..4 * MAX_PENDING).map(|n| from(2 + n / 256, n % 256)));
+        assert_eq!(limits.pending.len(), MAX_PENDING);
+    }
+
+    #[tokio::test]
+    async fn what_comes_over_quic_keeps_nobody_out_over_tcp() {
+        let mut limits = Limits::new(Arc::default(), Arc::default());
+        let spoofed = (0..1 << 12).map(|n| format!("/ip4/203.0.{}.{}/udp/1/quic-v1", n / 256, n % 256));
+        assert_eq!(flood(&mut limits, spoofed), MAX_PENDING);
+        assert_eq!(flood(&mut limits, repeated("/ip4/203.0.0.1/tcp/1")), ALONE);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_come_to_something_or_to_nothing_leaves_its_place() {
+        let mut limits = Limits::new(Arc::default(), Arc::default());
+        let address: Multiaddr = "/ip4/203.0.113.1/tcp/1".parse().unwrap();
+        flood(&mut limits, repeated("/ip4/203.0.113.1/tcp/1"));
+        for (nth, connection_id) in limits.pending.keys().copied().collect::<Vec<_>>().into_iter().enumerate() {
+            match nth < MAX_STRANGERS + 1 {
+                // The last of them is refused.
+                true => drop(limits.handle_established_inbound_connection(
+                    connection_id,
+                    PeerId::random(),
+                    &address,
+                    &address,
+                )),
+                false => limits.on_swarm_event(FromSwarm::ListenFailure(ListenFailure {
+                    local_addr: &address,
+                    send_back_addr: &address,
+                    error: &ListenError::Aborted,
+                    connection_id,
+                    peer_id: None,
+                })),
+            }
+        }
+        assert!(limits.pending.is_empty());
+    }
+
     #[tokio::test]
     async fn strangers_are_few_unless_something_is_offered_to_anyone_and_never_crowd_out_a_known_peer() {
         let offers = Arc::<Offers>::default();
-        let mut limits = Limits::new(offers.clone());
+        let mut limits = Limits::new(offers.clone(), Arc::default());
         let friend = PeerId::random();
         offers.set_known([friend].into());
         for id in 0..MAX_STRANGERS {
@@ -197,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_stranger_has_few_connections() {
-        let mut limits = Limits::new(Arc::default());
+        let mut limits = Limits::new(Arc::default(), Arc::default());
         let stranger = PeerId::random();
         for id in 0..MAX_PER_STRANGER {
             connect(&mut limits, id, stranger).unwrap();
@@ -208,7 +350,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_offered_nothing_is_shown_the_door_and_a_guest_is_not() {
         let offers = Arc::<Offers>::default();
-        let mut limits = Limits::new(offers.clone());
+        let mut limits = Limits::new(offers.clone(), Arc::default());
         let (stranger, guest, gone) = (PeerId::random(), PeerId::random(), PeerId::random());
         for (id, peer) in [gone, guest, stranger].into_iter().enumerate() {
             connect(&mut limits, id, peer).unwrap();
@@ -220,5 +362,47 @@ mod tests {
         assert_eq!(unwelcome, (stranger, ConnectionId::new_unchecked(2)));
         assert_eq!(come.elapsed(), WELCOME);
         assert!(poll_fn(|cx| limits.poll_unwelcome(cx)).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_no_longer_welcome_is_shown_the_door_and_nobody_wakes_up_for_who_is() {
+        let offers = Arc::<Offers>::default();
+        let mut limits = Limits::new(offers.clone(), Arc::default());
+        let (friend, guest) = (PeerId::random(), PeerId::random());
+        offers.set_known([friend].into());
+        let offering = offers.offer(StreamProtocol::new("/x/web"), Allow::Peers([guest].into()));
+        for (id, peer) in [friend, guest].into_iter().enumerate() {
+            connect(&mut limits, id, peer).unwrap();
+        }
+        assert!(poll_fn(|cx| limits.poll_unwelcome(cx)).now_or_never().is_none());
+        tokio::time::advance(10 * WELCOME).await;
+        assert!(limits.unwelcome.is_empty());
+
+        let changed = Instant::now();
+        offers.set_known([].into());
+        assert!(poll_fn(|cx| limits.poll_unwelcome(cx)).now_or_never().is_none());
+        tokio::time::advance(WELCOME / 2).await;
+        offering.set_allow(Allow::Peers([].into()));
+        for (nth, peer) in [friend, guest].into_iter().enumerate() {
+            let unwelcome = timeout(2 * WELCOME, poll_fn(|cx| limits.poll_unwelcome(cx))).await;
+            assert_eq!(unwelcome, Ok((peer, ConnectionId::new_unchecked(nth))));
+            assert_eq!(changed.elapsed(), WELCOME + nth as u32 * WELCOME / 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_stream_goes_on_may_stay_until_it_has_ended() {
+        let connections = Arc::<Connections>::default();
+        let mut limits = Limits::new(Arc::default(), connections.clone());
+        let (peer, id, address) = (PeerId::random(), ConnectionId::new_unchecked(1), Multiaddr::empty());
+        connect(&mut limits, 1, peer).unwrap();
+        let point = ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address };
+        let stream = connections.add_carrying(Connection::new(id, peer, &point));
+        let staying = poll_fn(|cx| limits.poll_unwelcome(cx));
+        assert!(timeout(10 * WELCOME, staying).await.is_err());
+        drop(stream);
+        let ended = Instant::now();
+        assert_eq!(poll_fn(|cx| limits.poll_unwelcome(cx)).await, (peer, id));
+        assert!(ended.elapsed() <= WELCOME);
     }
 }

@@ -103,7 +103,7 @@ impl SwarmTask {
             .with_agent_version(agent)
             .with_cache_size(0);
         let behaviour = Behaviour {
-            limits: Limits::new(offers.clone()),
+            limits: Limits::new(offers.clone(), connections.clone()),
             streams: streams::Behaviour::new(connections.clone(), offers.clone(), muxers.clone()),
             identify: super::identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(pulse::INTERVAL).with_timeout(pulse::TIMEOUT)),

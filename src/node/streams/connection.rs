@@ -28,18 +28,25 @@ pub enum Route {
     Relayed,
 }
 
+impl Route {
+    pub fn of(point: &ConnectedPoint) -> Self {
+        match point_is_relayed(point) {
+            true => Route::Relayed,
+            false if point.get_remote_address().iter().any(|part| matches!(part, Protocol::QuicV1)) => {
+                Route::DirectQuic
+            }
+            false => Route::DirectTcp,
+        }
+    }
+}
+
 impl Connection {
     pub fn new(id: ConnectionId, peer: PeerId, point: &ConnectedPoint) -> Self {
-        let (remote, local) = match point {
-            ConnectedPoint::Dialer { address, .. } => (address, None),
-            ConnectedPoint::Listener { local_addr, send_back_addr } => (send_back_addr, Some(local_addr.clone())),
+        let local = match point {
+            ConnectedPoint::Dialer { .. } => None,
+            ConnectedPoint::Listener { local_addr, .. } => Some(local_addr.clone()),
         };
-        let route = match point_is_relayed(point) {
-            true => Route::Relayed,
-            false if remote.iter().any(|part| matches!(part, Protocol::QuicV1)) => Route::DirectQuic,
-            false => Route::DirectTcp,
-        };
-        Self { id, peer, route, remote: remote_address(point), local }
+        Self { id, peer, route: Route::of(point), remote: remote_address(point), local }
     }
 
     pub fn path(&self) -> Path {

@@ -292,6 +292,20 @@ impl Connections {
         connections.find(|held| held.connection.id == id).map(|held| held.connection.clone())
     }
 
+    /// Whether a tunnel has a stream over the connection `id` to `peer`.
+    pub fn carries(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let mut peers = self.lock();
+        peers.get_mut(peer).and_then(|entry| entry.held(id)).is_some_and(|held| held.opener.carries())
+    }
+
+    /// Adds a connection over which a tunnel has a stream for as long as the returned value lives.
+    #[cfg(test)]
+    pub fn add_carrying(&self, connection: Connection) -> impl Sized + use<> {
+        let (opener, requests) = Opener::new();
+        self.add(Arc::new(connection), opener);
+        requests.live.enter().carrying()
+    }
+
     pub fn connected_peers(&self) -> Vec<PeerId> {
         let peers = self.lock();
         peers.iter().filter(|(_, entry)| !entry.connections.is_empty()).map(|(peer, _)| *peer).collect()

@@ -85,7 +85,7 @@ impl Handler {
         muxers: Arc<Muxers>,
         requests: Requests,
     ) -> Self {
-        let live = Arc::<Live>::default();
+        let live = requests.live.clone();
         let reception = Arc::new(Reception::new(connection.clone(), connections, offers.clone(), live.clone()));
         let mut handler = Self {
             connection,

@@ -46,6 +46,7 @@ pub enum Handshake {
 pub struct Opener {
     requests: mpsc::Sender<Request>,
     direct: Arc<OnceLock<Direct>>,
+    live: Arc<Live>,
 }
 
 /// The handler's side of an [`Opener`].
@@ -53,18 +54,25 @@ pub struct Requests {
     pub queue: mpsc::Receiver<Request>,
     /// Set once the handler knows what muxer carries its connection.
     pub direct: Arc<OnceLock<Direct>>,
+    /// The streams of the connection, whatever carries it.
+    pub live: Arc<Live>,
 }
 
 impl Opener {
     pub fn new() -> (Self, Requests) {
         let (requests, queue) = mpsc::channel(REQUESTS);
-        let direct = Arc::<OnceLock<Direct>>::default();
-        (Self { requests, direct: direct.clone() }, Requests { queue, direct })
+        let (direct, live) = (Arc::<OnceLock<Direct>>::default(), Arc::<Live>::default());
+        (Self { requests, direct: direct.clone(), live: live.clone() }, Requests { queue, direct, live })
     }
 
     /// The streams of a connection over our own muxer.
     pub fn live(&self) -> Option<&Live> {
         self.direct.get().map(Direct::live)
+    }
+
+    /// Whether a tunnel has a stream of the connection.
+    pub fn carries(&self) -> bool {
+        self.live.load() > 0
     }
 
     /// Whether another connection should take its place.
