@@ -26,7 +26,7 @@ use super::streams::{Connections, Offers, Route};
 use crate::spec::{Multiaddr, PeerId};
 
 /// Connections that have not yet shown who they are, over TCP, and as many over QUIC, where anybody can seem to come from
-/// anywhere. Each takes memory, and over TCP a file descriptor.
+/// anywhere; of each by IPv4, and as many by IPv6. Each takes memory, and over TCP a file descriptor.
 const MAX_PENDING: usize = 512;
 /// A source may have one for each so many places that are free: 31 where it is alone, and fewer where many others come, so
 /// that a few sources can't fill all places. Whoever is honest has shown who they are after some round trips, so that more
@@ -72,6 +72,11 @@ impl Source {
         });
         let (local_addr, send_back_addr) = (local_addr.clone(), send_back_addr.clone());
         Self { route: Route::of(&ConnectedPoint::Listener { local_addr, send_back_addr }), prefix }
+    }
+
+    /// What shares places: by IPv6, one may come from thousands of prefixes, and keeps nobody out by IPv4.
+    fn way(&self) -> (Route, Option<bool>) {
+        (self.route, self.prefix.map(|prefix| prefix.is_ipv4()))
     }
 }
 
@@ -134,7 +139,7 @@ impl Limits {
 
     /// Whether another connection from `source` may be set up.
     fn has_room_for(&self, source: &Source) -> bool {
-        let this_way = self.pending.values().filter(|pending| pending.route == source.route);
+        let this_way = self.pending.values().filter(|pending| pending.way() == source.way());
         let from_there = self.pending.values().filter(|pending| *pending == source);
         from_there.count() < (MAX_PENDING - this_way.count()).div_ceil(FREE_FOR_EACH)
     }
@@ -270,7 +275,7 @@ mod tests {
         let mut limits = Limits::new(Arc::default(), Arc::default());
         assert_eq!(flood(&mut limits, repeated("/ip4/203.0.113.1/tcp/1")), ALONE);
         let site = (0..2 * ALONE).map(|n| format!("/ip6/2001:db8::{n}/tcp/1"));
-        assert_eq!(flood(&mut limits, site), ALONE - 2, "whoever has a /64 has no more than its share");
+        assert_eq!(flood(&mut limits, site), ALONE, "whoever has a /64 has no more than its share");
         for other in ["/ip4/203.0.113.2/tcp/1", "/ip6/2001:db8:0:1::1/tcp/1", "/p2p-circuit"] {
             assert_eq!(flood(&mut limits, [other.to_owned()]), 1, "{other}");
         }
@@ -286,6 +291,8 @@ mod tests {
         assert_eq!(flood(&mut limits, [from(1, 1)]), 1);
         flood(&mut limits, (0..4 * MAX_PENDING).map(|n| from(2 + n / 256, n % 256)));
         assert_eq!(limits.pending.len(), MAX_PENDING);
+        let sites = (0..4 * MAX_PENDING).map(|n| format!("/ip6/2001:db8:{n:x}::1/tcp/1"));
+        assert_eq!(flood(&mut limits, sites), MAX_PENDING, "apart from those by IPv4");
     }
 
     #[tokio::test]
