@@ -36,6 +36,8 @@ pub struct Driver<C> {
     /// How much of `pack` has been sent.
     sent: usize,
     unflushed: bool,
+    /// Others who are about to write have had their turn.
+    others_first: bool,
     /// Why nothing can be sent any more.
     lost: Option<Error>,
     closing: Closing,
@@ -57,7 +59,18 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Driver<C> {
         let now = Instant::now();
         let engine = Engine::new(hub.clone(), role, config, now);
         let (keepalive, pack) = (Keepalive::new(now), Pack::default());
-        Self { io, hub, engine, keepalive, pack, sent: 0, unflushed: false, lost: None, closing: Closing::No }
+        Self {
+            io,
+            hub,
+            engine,
+            keepalive,
+            pack,
+            sent: 0,
+            unflushed: false,
+            others_first: false,
+            lost: None,
+            closing: Closing::No,
+        }
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, Error>> {
@@ -228,6 +241,13 @@ impl<C: AsyncBufRead + AsyncWrite + Unpin> Future for Driver<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Error> {
         let this = self.get_mut();
         this.hub.register_driver(cx);
+        // Whoever has something to send wakes the driver, which the runtime then runs next. Streams that were waiting to be
+        // run as well would each have a record and a call of the kernel of their own.
+        this.others_first = !this.others_first && this.hub.has_ready();
+        if this.others_first {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let Err(error) = ready!(this.poll_work(cx));
         if let Error::Protocol(_) = error {
             // If it can be said at once; a peer like that is not waited for.

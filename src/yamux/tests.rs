@@ -7,9 +7,9 @@ mod model;
 mod sharing;
 mod silence;
 
-use std::{future::poll_fn, io, sync::Arc};
+use std::{future::poll_fn, io, pin::pin, sync::Arc};
 
-use futures::{AsyncReadExt, AsyncWriteExt, io::BufReader};
+use futures::{AsyncReadExt, AsyncWriteExt, io::BufReader, poll};
 use tokio::{io::DuplexStream, task::JoinSet};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
@@ -135,6 +135,25 @@ async fn a_pipe_takes_little_writes_one_by_one() {
     let mut read = Vec::new();
     let (_, got) = tokio::join!(write, far.read_to_end(&mut read));
     assert_eq!((got.unwrap(), read), (sent.len(), sent));
+}
+
+#[tokio::test]
+async fn what_streams_write_at_about_the_same_time_leaves_together() {
+    let (one, far) = tokio::io::duplex(32 * 1024);
+    let mut far = far.compat();
+    let (mut near, mut driver) = new(BufReader::new(one.compat()), Role::Dialer, config());
+    let (mut first, mut second, mut heard) = (open(&mut near).await, open(&mut near).await, [0; 1024]);
+    assert!(poll!(&mut driver).is_pending());
+    let _ping = far.read(&mut heard).await.unwrap();
+
+    first.write_all(b"one").await.unwrap();
+    assert!(poll!(&mut driver).is_pending());
+    assert!(poll!(pin!(far.read(&mut heard))).is_pending(), "others have their turn");
+    second.write_all(b"two").await.unwrap();
+    assert!(poll!(&mut driver).is_pending());
+    let n = far.read(&mut heard).await.unwrap();
+    let says = |word: &[u8]| heard[..n].windows(word.len()).any(|said| said == word);
+    assert!(says(b"one") && says(b"two"), "{:?}", &heard[..n]);
 }
 
 #[tokio::test]
