@@ -91,6 +91,19 @@ impl Local {
         Err(last.unwrap_or_else(|| io::Error::other("the name stands for no address")))
     }
 
+    /// Whether the connection has broken meanwhile, for whoever neither reads nor writes.
+    ///
+    /// # Errors
+    ///
+    /// Where it has, once.
+    pub fn check(&self) -> io::Result<()> {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        };
+        error?.map_or(Ok(()), Err)
+    }
+
     /// Ends the connection in good order: both ways have been shut down.
     pub fn finish(self) {
         if let Self::Tcp(stream) = self {

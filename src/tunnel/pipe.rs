@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncWrite, copy, sink},
-    time::timeout,
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use super::endpoint::Local;
@@ -23,6 +23,10 @@ use crate::node::{CopyError, Stream};
 /// said goodbye. Closing at once would have the kernel throw away what the client has not read yet. Beyond this, a client
 /// that says nothing still gets all, and one that goes on talking is reset.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How often a local connection is looked at while nothing is read from it, because its peer takes nothing. Whether the
+/// client is still there would be known only by reading, and many dead ones would use up `max_connections`.
+const LOOK_AFTER: Duration = Duration::from_secs(30);
 
 /// How a pipe broke. What was not broken has been brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +61,16 @@ pub trait Meter {
 /// When either side breaks.
 pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> Result<(), Broken> {
     let (mut outbound, mut inbound) = (Way::Open, Way::Open);
-    let mut unheard = None;
+    let (mut unheard, mut next_look) = (None, None);
     let both_ways = std::future::poll_fn(|cx| {
         if unheard.is_none() {
             match outbound.poll_outbound(cx, &mut local, &mut remote, meter) {
                 // The peer hears no more, but it may have more to say: an answer that is on its way must arrive.
                 Poll::Ready(Err(Broken::Remote(error))) => unheard = Some(error),
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                Poll::Pending if remote.is_held_up() => {
+                    look_after(&local, &mut next_look, cx).map_err(Broken::Local)?
+                }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
@@ -92,6 +99,16 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
         }
         (Err(broken), _) => Err(broken),
     }
+}
+
+/// Looks now and then whether the local side has broken.
+fn look_after(local: &Local, next: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> io::Result<()> {
+    let next = next.get_or_insert_with(|| Box::pin(sleep(LOOK_AFTER)));
+    while next.as_mut().poll(cx).is_ready() {
+        local.check()?;
+        next.as_mut().reset(Instant::now() + LOOK_AFTER);
+    }
+    Ok(())
 }
 
 /// How far one way of a pipe has come.
@@ -234,6 +251,27 @@ mod tests {
         let broken = pipe(local, near, &Count::default()).await.unwrap_err();
         assert!(matches!(broken, Broken::Remote(_)), "{broken}");
         assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_resets_resets_the_stream_also_where_the_peer_takes_nothing() {
+        let ((mut client, local), (near, mut far)) = (client().await, Stream::pair());
+        let count = Count::default();
+        let mut pipe = Box::pin(pipe(local, near, &count));
+        let flood = async {
+            let chunk = vec![0; 1 << 20];
+            // Until all that lies between is full.
+            while timeout(Duration::from_secs(1), client.write_all(&chunk)).await.is_ok() {}
+        };
+        tokio::select! {
+            _ = &mut pipe => panic!("the pipe has ended"),
+            () = flood => {}
+        }
+        drop(Local::tcp(client).unwrap());
+        let broken = timeout(2 * LOOK_AFTER, pipe).await.unwrap().unwrap_err();
+        assert!(matches!(broken, Broken::Local(_)), "{broken}");
+        let heard = far.read_to_end(&mut Vec::new()).await;
+        assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test(start_paused = true)]

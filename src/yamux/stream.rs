@@ -70,6 +70,11 @@ impl Stream {
         Poll::Ready(Ok(n))
     }
 
+    /// Whether nothing can be written for now.
+    pub fn is_held_up(&self) -> bool {
+        self.cell.lock().writable().is_none()
+    }
+
     /// Has `to` write what has come, straight from where it was received. Ready with the number of bytes that it took, 0
     /// where the far end has said all.
     ///

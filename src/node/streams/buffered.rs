@@ -55,6 +55,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
         written.map_err(CopyError::Stream)
     }
 
+    /// Whether something waits to be sent.
+    pub fn is_held_up(&self) -> bool {
+        self.unsent.is_some()
+    }
+
     /// Says to `to` what has been received. Ready with the number of bytes that it took, 0 where the stream has ended.
     pub fn poll_copy_to<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<usize, CopyError>>
     where

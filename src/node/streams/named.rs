@@ -65,6 +65,11 @@ impl Named {
         self.stream.poll_copy_from(cx, from)
     }
 
+    /// As [`yamux::Stream::is_held_up`].
+    pub fn is_held_up(&self) -> bool {
+        self.stream.is_held_up()
+    }
+
     /// As [`yamux::Stream::poll_copy_to`].
     pub fn poll_copy_to<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<usize, CopyError>>
     where

@@ -76,6 +76,15 @@ impl Stream {
         }
     }
 
+    /// Whether the far end takes nothing more for now, so that nothing is copied to it.
+    pub fn is_held_up(&self) -> bool {
+        match &self.0 {
+            Io::Direct(direct) => direct.stream.is_held_up(),
+            Io::Remote(remote) => remote.substream.is_held_up(),
+            Io::Own(loopback) => loopback.is_held_up(),
+        }
+    }
+
     /// Says to `to` what the far end has sent. Ready with the number of bytes that `to` took, 0 where the far end has said
     /// all.
     ///
