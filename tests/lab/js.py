@@ -5,12 +5,12 @@ import sys
 from functools import partial
 
 import daemons
-from library import QUIC, Player, library_dials, library_serves
+from library import Player, library_dials, library_serves
 from tally import Tally
 from tap import NOISE, TLS
 from traffic import many_sockets
 
-LINES = {"tls": ("TCP with TLS", TLS), "noise": ("TCP with Noise", NOISE), "quic": (QUIC, QUIC)}
+LINES = {"tls": ("TCP with TLS", TLS), "noise": ("TCP with Noise", NOISE), "quic": ("QUIC", None)}
 
 Js, Node = partial(Player, *sys.argv[1:3]), partial(daemons.Node, sys.argv[3])
 

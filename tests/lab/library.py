@@ -14,7 +14,6 @@ from traffic import BULK, DIGEST, Service
 
 FEW, MANY = 200, 1_000
 RESET, END = "reset", "end"
-QUIC = "QUIC"
 
 
 class Player(Daemon):
@@ -111,8 +110,6 @@ TUNNEL = {"greeted": "greeting", "gets_nothing": "absent"}
 class OverQuic:
     """A connection that nobody can overhear, in the place of a `Tap`."""
 
-    agreed = [QUIC]
-
     def __init__(self, address):
         # Without the peer, as that of a tap.
         self.address = address.partition("/p2p/")[0]
@@ -154,7 +151,8 @@ async def library_serves(tally, name, player, node, line, agreed):
             return getattr(traffic, question)(ports[TUNNEL.get(question, "service")], *count)
 
         await conversation(tally, name, ask, player, node, to_service=reset_over(line))
-        await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
+        if agreed:
+            await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
         await tally.check(f"{name}: p2ptun pings it", pinged(node, player))
 
 
@@ -178,7 +176,8 @@ async def library_dials(tally, name, player, node, line, agreed):
             return player.order("ask", question=question, protocol=protocol, count=count)
 
         await conversation(tally, name, ask, service, node, to_client=reset_over(line))
-        await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
+        if agreed:
+            await tally.check(f"{name}: they have agreed on {agreed}", over(tap, agreed))
         await tally.check(f"{name}: it pings p2ptun", player.order("ping"))
 
 

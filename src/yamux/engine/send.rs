@@ -163,12 +163,17 @@ mod tests {
     use super::*;
     use crate::yamux::Budget;
 
-    #[test]
-    fn a_connection_is_worn_long_before_its_ids_are_used_up() {
+    /// One that takes one stream at a time, now.
+    fn engine(role: Role) -> (Arc<Hub>, Engine, Instant) {
         let (budget, now) = (Budget::new(0), Instant::now());
         let hub = Hub::new(budget.clone());
-        let config = Config { max_inbound_streams: Box::new(|| 0), budget };
-        let mut engine = Engine::new(hub.clone(), Role::Dialer, config, now);
+        let config = Config { max_inbound_streams: Box::new(|| 1), budget };
+        (hub.clone(), Engine::new(hub, role, config, now), now)
+    }
+
+    #[test]
+    fn a_connection_is_worn_long_before_its_ids_are_used_up() {
+        let (hub, mut engine, now) = engine(Role::Dialer);
         for (id, worn) in [(1, false), (WORN - 1, false), (WORN + 1, true)] {
             engine.next_id = Some(id);
             let cell = Cell::outbound(hub.clone());
@@ -180,10 +185,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_over_does_not_end_another_to_which_the_far_end_gives_its_id() {
-        let (budget, now) = (Budget::new(0), Instant::now());
-        let hub = Hub::new(budget.clone());
-        let config = Config { max_inbound_streams: Box::new(|| 1), budget };
-        let mut engine = Engine::new(hub.clone(), Role::Listener, config, now);
+        let (hub, mut engine, now) = engine(Role::Listener);
         let open = Header::window_update(1, Flags::SYN, 0).encode();
         engine.receive(&open, now).unwrap();
         let first = engine.cells[&1].clone();
@@ -200,10 +202,7 @@ mod tests {
 
     #[test]
     fn the_stream_for_which_no_id_is_left_is_broken_and_not_forgotten() {
-        let (budget, now) = (Budget::new(0), Instant::now());
-        let hub = Hub::new(budget.clone());
-        let config = Config { max_inbound_streams: Box::new(|| 0), budget };
-        let mut engine = Engine::new(hub.clone(), Role::Dialer, config, now);
+        let (hub, mut engine, now) = engine(Role::Dialer);
         engine.next_id = None;
         let cell = Cell::outbound(hub);
         cell.schedule(&mut cell.lock());
