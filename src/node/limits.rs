@@ -1,10 +1,11 @@
 //! Bounds on the connections that strangers can cause. Peers that the configuration names are hardly bounded.
 
+mod pending;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     mem,
-    net::{IpAddr, Ipv6Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,8 +14,7 @@ use std::{
 
 use futures::FutureExt;
 use libp2p::{
-    core::{ConnectedPoint, Endpoint, transport::PortUse},
-    multiaddr::Protocol,
+    core::{Endpoint, transport::PortUse},
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
         THandlerOutEvent, ToSwarm, dummy,
@@ -22,18 +22,10 @@ use libp2p::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::streams::{Connections, Offers, Route};
+use self::pending::Pending;
+use super::streams::{Connections, Offers};
 use crate::spec::{Multiaddr, PeerId};
 
-/// Connections that have not yet shown who they are, over TCP, and as many over QUIC, where anybody can seem to come from
-/// anywhere; of each by IPv4, and as many by IPv6. Each takes memory, and over TCP a file descriptor.
-const MAX_PENDING: usize = 512;
-/// A source may have one for each so many places that are free: 31 where it is alone, and fewer where many others come, so
-/// that a few sources can't fill all places. Whoever is honest has shown who they are after some round trips, so that more
-/// peers than that behind one address seldom meet, and whoever is refused dials again.
-const FREE_FOR_EACH: usize = 16;
-/// The part of an IPv6 address that nobody can choose at will.
-const PREFIX: Ipv6Addr = Ipv6Addr::from_bits(!0 << 64);
 /// Connections of strangers, where nothing is offered to anyone: enough to be told so.
 const MAX_STRANGERS: usize = 16;
 /// How long a peer to which nothing is offered may stay. Being told so takes a round trip; streams that negotiate for
@@ -55,35 +47,10 @@ pub enum TooMany {
     OfOnePeer,
 }
 
-/// What is known of where a connection comes from before it has shown who it is.
-#[derive(PartialEq)]
-struct Source {
-    route: Route,
-    /// An IPv4 address or an IPv6 /64. Those that come without either, as over a relay, can't be told apart.
-    prefix: Option<IpAddr>,
-}
-
-impl Source {
-    fn of(local_addr: &Multiaddr, send_back_addr: &Multiaddr) -> Self {
-        let prefix = send_back_addr.iter().find_map(|part| match part {
-            Protocol::Ip4(address) => Some(address.into()),
-            Protocol::Ip6(address) => Some((address & PREFIX).into()),
-            _ => None,
-        });
-        let (local_addr, send_back_addr) = (local_addr.clone(), send_back_addr.clone());
-        Self { route: Route::of(&ConnectedPoint::Listener { local_addr, send_back_addr }), prefix }
-    }
-
-    /// What shares places: by IPv6, one may come from thousands of prefixes, and keeps nobody out by IPv4.
-    fn way(&self) -> (Route, Option<bool>) {
-        (self.route, self.prefix.map(|prefix| prefix.is_ipv4()))
-    }
-}
-
 pub struct Limits {
     offers: Arc<Offers>,
     connections: Arc<Connections>,
-    pending: HashMap<ConnectionId, Source>,
+    pending: Pending,
     inbound: HashMap<PeerId, HashSet<ConnectionId>>,
     /// Of the offers, when all inbound connections were last looked at.
     version: u64,
@@ -95,7 +62,7 @@ pub struct Limits {
 impl Limits {
     /// Must be called within a tokio runtime.
     pub fn new(offers: Arc<Offers>, connections: Arc<Connections>) -> Self {
-        let (pending, inbound, unwelcome) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        let (pending, inbound, unwelcome) = (Pending::default(), HashMap::new(), VecDeque::new());
         let timer = Box::pin(sleep_until(Instant::now()));
         Self { offers, connections, pending, inbound, version: 0, unwelcome, timer }
     }
@@ -137,13 +104,6 @@ impl Limits {
         }
     }
 
-    /// Whether another connection from `source` may be set up.
-    fn has_room_for(&self, source: &Source) -> bool {
-        let this_way = self.pending.values().filter(|pending| pending.way() == source.way());
-        let from_there = self.pending.values().filter(|pending| *pending == source);
-        from_there.count() < (MAX_PENDING - this_way.count()).div_ceil(FREE_FOR_EACH)
-    }
-
     fn check(&self, peer: &PeerId) -> Result<(), TooMany> {
         let known = self.offers.is_known(peer);
         let of_this_peer = self.inbound.get(peer).map_or(0, HashSet::len);
@@ -172,12 +132,10 @@ impl NetworkBehaviour for Limits {
         local_addr: &Multiaddr,
         send_back_addr: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let source = Source::of(local_addr, send_back_addr);
-        if !self.has_room_for(&source) {
-            return Err(ConnectionDenied::new(TooMany::Pending));
+        match self.pending.insert(id, local_addr, send_back_addr) {
+            true => Ok(()),
+            false => Err(ConnectionDenied::new(TooMany::Pending)),
         }
-        self.pending.insert(id, source);
-        Ok(())
     }
 
     fn handle_established_inbound_connection(
@@ -187,7 +145,7 @@ impl NetworkBehaviour for Limits {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.pending.remove(&id);
+        self.pending.remove(id);
         self.check(&peer).map_err(ConnectionDenied::new)?;
         self.inbound.entry(peer).or_default().insert(id);
         if !self.offers.welcomes(&peer) {
@@ -211,7 +169,7 @@ impl NetworkBehaviour for Limits {
         let (peer, id) = match event {
             FromSwarm::ConnectionClosed(closed) => (Some(closed.peer_id), closed.connection_id),
             FromSwarm::ListenFailure(failure) => {
-                self.pending.remove(&failure.connection_id);
+                self.pending.remove(failure.connection_id);
                 (failure.peer_id, failure.connection_id)
             }
             _ => return,
@@ -238,7 +196,10 @@ impl NetworkBehaviour for Limits {
 #[cfg(test)]
 mod tests {
     use futures::future::poll_fn;
-    use libp2p::swarm::{ListenError, behaviour::ListenFailure};
+    use libp2p::{
+        core::ConnectedPoint,
+        swarm::{ListenError, behaviour::ListenFailure},
+    };
     use tokio::time::timeout;
 
     use super::*;
@@ -247,68 +208,22 @@ mod tests {
         spec::{Allow, StreamProtocol},
     };
 
-    /// What one source may have pending, where there is no other.
-    const ALONE: usize = 31;
-
     fn connect(limits: &mut Limits, id: usize, peer: PeerId) -> Result<(), ConnectionDenied> {
         let (id, nowhere) = (ConnectionId::new_unchecked(id), Multiaddr::empty());
         limits.handle_pending_inbound_connection(id, &nowhere, &nowhere)?;
         limits.handle_established_inbound_connection(id, peer, &nowhere, &nowhere).map(drop)
     }
 
-    /// Begins as many connections as may be from `addresses`, each of which says nothing, and counts them.
-    fn flood(limits: &mut Limits, addresses: impl IntoIterator<Item = String>) -> usize {
-        let (local, before) = ("/ip4/192.0.2.1/tcp/1".parse().unwrap(), limits.pending.len());
-        for address in addresses {
-            let id = ConnectionId::new_unchecked(limits.pending.len());
-            let _ = limits.handle_pending_inbound_connection(id, &local, &address.parse().unwrap());
-        }
-        limits.pending.len() - before
-    }
-
-    fn repeated(address: &str) -> impl Iterator<Item = String> {
-        std::iter::repeat_n(address.to_owned(), 2 * ALONE)
-    }
-
-    #[tokio::test]
-    async fn one_address_that_says_nothing_keeps_nobody_else_out() {
-        let mut limits = Limits::new(Arc::default(), Arc::default());
-        assert_eq!(flood(&mut limits, repeated("/ip4/203.0.113.1/tcp/1")), ALONE);
-        let site = (0..2 * ALONE).map(|n| format!("/ip6/2001:db8::{n}/tcp/1"));
-        assert_eq!(flood(&mut limits, site), ALONE, "whoever has a /64 has no more than its share");
-        for other in ["/ip4/203.0.113.2/tcp/1", "/ip6/2001:db8:0:1::1/tcp/1", "/p2p-circuit"] {
-            assert_eq!(flood(&mut limits, [other.to_owned()]), 1, "{other}");
-        }
-    }
-
-    #[tokio::test]
-    async fn few_addresses_never_fill_all_places_and_what_many_fill_is_bounded() {
-        let mut limits = Limits::new(Arc::default(), Arc::default());
-        let from = |network: usize, n: usize| format!("/ip4/203.0.{network}.{n}/tcp/1");
-        for n in 0..64 {
-            flood(&mut limits, repeated(&from(0, n)));
-        }
-        assert_eq!(flood(&mut limits, [from(1, 1)]), 1);
-        flood(&mut limits, (0..4 * MAX_PENDING).map(|n| from(2 + n / 256, n % 256)));
-        assert_eq!(limits.pending.len(), MAX_PENDING);
-        let sites = (0..4 * MAX_PENDING).map(|n| format!("/ip6/2001:db8:{n:x}::1/tcp/1"));
-        assert_eq!(flood(&mut limits, sites), MAX_PENDING, "apart from those by IPv4");
-    }
-
-    #[tokio::test]
-    async fn what_comes_over_quic_keeps_nobody_out_over_tcp() {
-        let mut limits = Limits::new(Arc::default(), Arc::default());
-        let spoofed = (0..1 << 12).map(|n| format!("/ip4/203.0.{}.{}/udp/1/quic-v1", n / 256, n % 256));
-        assert_eq!(flood(&mut limits, spoofed), MAX_PENDING);
-        assert_eq!(flood(&mut limits, repeated("/ip4/203.0.0.1/tcp/1")), ALONE);
-    }
-
     #[tokio::test]
     async fn a_connection_that_has_come_to_something_or_to_nothing_leaves_its_place() {
         let mut limits = Limits::new(Arc::default(), Arc::default());
         let address: Multiaddr = "/ip4/203.0.113.1/tcp/1".parse().unwrap();
-        flood(&mut limits, repeated("/ip4/203.0.113.1/tcp/1"));
-        for (nth, connection_id) in limits.pending.keys().copied().collect::<Vec<_>>().into_iter().enumerate() {
+        let begin = |limits: &mut Limits, id: &ConnectionId| {
+            limits.handle_pending_inbound_connection(*id, &address, &address).is_ok()
+        };
+        let ids = (0..).map(ConnectionId::new_unchecked);
+        let begun: Vec<_> = ids.take_while(|id| begin(&mut limits, id)).collect();
+        for (nth, connection_id) in begun.into_iter().enumerate() {
             match nth < MAX_STRANGERS + 1 {
                 // The last of them is refused.
                 true => drop(limits.handle_established_inbound_connection(
@@ -326,7 +241,7 @@ mod tests {
                 })),
             }
         }
-        assert!(limits.pending.is_empty());
+        assert_eq!(limits.pending.len(), 0);
     }
 
     #[tokio::test]

@@ -405,7 +405,7 @@ mod tests {
         let config = yamux::Config { max_inbound_streams: Box::new(|| 0), budget: yamux::Budget::new(0) };
         let (muxer, _) = yamux::new(futures::io::Cursor::new(Vec::new()), yamux::Role::Dialer, config);
         let (opener, requests) = Opener::new();
-        let live = Arc::<Live>::default();
+        let live = requests.live;
         assert!(requests.direct.set(Direct::new(muxer.opener(), live.clone())).is_ok());
         (Arc::new(Connection::new(ConnectionId::new_unchecked(id), peer, &point)), opener, live)
     }

@@ -28,11 +28,6 @@ impl Direct {
         Self { muxer, live, places: Arc::new(Semaphore::new(MAX_OPEN)) }
     }
 
-    /// The streams of the connection.
-    pub fn live(&self) -> &Live {
-        &self.live
-    }
-
     /// As [`yamux::Opener::is_worn`].
     pub fn is_worn(&self) -> bool {
         self.muxer.is_worn()

@@ -65,9 +65,9 @@ impl Opener {
         (Self { requests, direct: direct.clone(), live: live.clone() }, Requests { queue, direct, live })
     }
 
-    /// The streams of a connection over our own muxer.
+    /// The streams of the connection, if our own muxer carries it.
     pub fn live(&self) -> Option<&Live> {
-        self.direct.get().map(Direct::live)
+        self.direct.get().map(|_| &*self.live)
     }
 
     /// Whether a tunnel has a stream of the connection.
