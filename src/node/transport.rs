@@ -1,5 +1,7 @@
 //! How bytes reach a peer: TCP with TLS or Noise and yamux, or QUIC; names resolved on the way.
 
+mod socket;
+
 use std::{error::Error, io, sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, FutureExt, TryFutureExt, future, future::BoxFuture, io::BufReader};
@@ -16,6 +18,7 @@ use libp2p::{
 };
 use multistream_select::{dialer_select_proto, listener_select_proto};
 
+use self::socket::Socket;
 use super::{
     asking::Asking,
     dns::Resolving,
@@ -67,7 +70,7 @@ pub fn new(
     let budget = Budget::new(WINDOWS);
     let (asked, introduced) = (offers.clone(), muxers.clone());
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .and_then(move |socket, point| set_up(socket, point, security, asked, introduced, budget).boxed());
+        .and_then(move |socket, point| set_up(Socket::new(socket), point, security, asked, introduced, budget).boxed());
     let tcp = TransportTimeout::new(tcp, SET_UP_TIMEOUT).map(listening_to(offers.clone()));
 
     let mut config = quic::Config::new(keypair);
