@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream, lookup_host},
@@ -19,6 +19,9 @@ use crate::spec::{Endpoint, Host, HostPort};
 
 /// Between two attempts at a unix socket whose backlog is full, which the kernel says at once.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a connection may be silent before the kernel asks whether its far end is there.
+const SILENT_FOR: Duration = Duration::from_secs(120);
 
 /// Bytes that the kernel takes of a stream beyond what it can send, in case the far end reads on. By itself it takes
 /// megabytes on loopback: a thousand clients that don't read use up the memory that a machine has for all TCP (`tcp_mem`),
@@ -46,8 +49,9 @@ impl Local {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         socket.set_linger(Some(Duration::ZERO))?;
-        // A client that lost its power says nothing; without this it would hold its place for ever.
-        socket.set_keepalive(true)?;
+        // A client that lost its power says nothing; without this it would hold its place for ever. Nor does one that was
+        // killed while its peer took nothing: its kernel has given up what it had to say, and tells whoever asks.
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENT_FOR))?;
         // A kernel that doesn't know it, as some sandboxes' is, serves all the same.
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
@@ -97,11 +101,14 @@ impl Local {
     ///
     /// Where it has, once.
     pub fn check(&self) -> io::Result<()> {
-        let error = match self {
-            Self::Tcp(stream) => stream.take_error(),
-            Self::Unix(stream) => stream.take_error(),
-        };
-        error?.map_or(Ok(()), Err)
+        match self {
+            // The socket's error by itself may be one that TCP gets over, as a route that is gone for a moment.
+            Self::Tcp(stream) => match stream.peer_addr() {
+                Ok(_) => Ok(()),
+                Err(gone) => Err(stream.take_error()?.unwrap_or(gone)),
+            },
+            Self::Unix(stream) => stream.take_error()?.map_or(Ok(()), Err),
+        }
     }
 
     /// Ends the connection in good order: both ways have been shut down.
@@ -150,5 +157,22 @@ impl AsyncWrite for Local {
             Local::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Local::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_far_end_that_says_nothing_is_asked_after_two_minutes_whether_it_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = Local::tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()).unwrap();
+        let Local::Tcp(stream) = &local else { unreachable!() };
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENT_FOR);
     }
 }

@@ -24,8 +24,8 @@ use crate::node::{CopyError, Stream};
 /// that says nothing still gets all, and one that goes on talking is reset.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How often a local connection is looked at while nothing is read from it, because its peer takes nothing. Whether the
-/// client is still there would be known only by reading, and many dead ones would use up `max_connections`.
+/// How often a local connection is looked at while nothing is read from it, because its peer takes nothing or it has said
+/// all. Whether the client is still there would be known only by reading, and many dead ones would use up `max_connections`.
 const LOOK_AFTER: Duration = Duration::from_secs(30);
 
 /// How a pipe broke. What was not broken has been brought to its end.
@@ -63,24 +63,30 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
     let (mut outbound, mut inbound) = (Way::Open, Way::Open);
     let (mut unheard, mut next_look) = (None, None);
     let both_ways = std::future::poll_fn(|cx| {
+        let mut is_read = false;
         if unheard.is_none() {
             match outbound.poll_outbound(cx, &mut local, &mut remote, meter) {
+                Poll::Ready(Ok(())) => {}
                 // The peer hears no more, but it may have more to say: an answer that is on its way must arrive.
                 Poll::Ready(Err(Broken::Remote(error))) => unheard = Some(error),
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
-                Poll::Pending if remote.is_held_up() => {
-                    look_after(&local, &mut next_look, cx).map_err(Broken::Local)?
-                }
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+                Poll::Pending => is_read = !remote.is_held_up(),
             }
         }
-        ready!(inbound.poll_inbound(cx, &mut remote, &mut local, meter))?;
-        if outbound != Way::Ended && unheard.is_none() {
+        if inbound.poll_inbound(cx, &mut remote, &mut local, meter)?.is_ready() {
+            if outbound == Way::Ended || unheard.is_some() {
+                return Poll::Ready(Ok(()));
+            }
             // Nobody reads the stream any more, and where the local side is silent nobody writes to it either.
-            ready!(remote.poll_connection_ended(cx));
-            unheard = Some(io::ErrorKind::ConnectionReset.into());
+            if remote.poll_connection_ended(cx).is_ready() {
+                unheard = Some(io::ErrorKind::ConnectionReset.into());
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(Ok(()))
+        if !is_read {
+            look_after(&local, &mut next_look, cx).map_err(Broken::Local)?;
+        }
+        Poll::Pending
     });
     let ended = both_ways.await;
     match (ended, unheard) {
@@ -272,6 +278,27 @@ mod tests {
         assert!(matches!(broken, Broken::Local(_)), "{broken}");
         let heard = far.read_to_end(&mut Vec::new()).await;
         assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_said_all_and_resets_resets_the_stream_also_where_the_peer_says_nothing() {
+        let ((mut client, local), (near, mut far)) = (client().await, Stream::pair());
+        let count = Count::default();
+        let mut pipe = Box::pin(pipe(local, near, &count));
+        let ask = async {
+            client.write_all(b"question").await.unwrap();
+            client.shutdown().await.unwrap();
+            far.read_to_end(&mut Vec::new()).await.unwrap();
+        };
+        tokio::select! {
+            _ = &mut pipe => panic!("the pipe has ended"),
+            () = ask => {}
+        }
+        assert!(timeout(10 * LOOK_AFTER, &mut pipe).await.is_err(), "a client that waits may wait");
+        drop(Local::tcp(client).unwrap());
+        let broken = timeout(2 * LOOK_AFTER, pipe).await.unwrap().unwrap_err();
+        assert!(matches!(broken, Broken::Local(_)), "{broken}");
+        while far.write_all(b"answer").await.is_ok() {}
     }
 
     #[tokio::test(start_paused = true)]

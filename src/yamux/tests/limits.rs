@@ -1,6 +1,11 @@
 //! Many streams, and too many.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
+
+use tokio::time::timeout;
 
 use super::*;
 
@@ -104,6 +109,21 @@ async fn readers_that_stop_hold_nobody_up_and_hold_no_more_than_their_windows() 
     let mut read = Vec::new();
     let (_, got) = tokio::join!(write, far.read_to_end(&mut read));
     assert_eq!(got.unwrap(), sent.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_held_up_while_its_reader_has_stopped_and_not_once_it_reads_on() {
+    let mut pair = pair();
+    let (mut near, mut far) = pair.stream().await;
+    assert!(!near.is_held_up());
+    let bytes = pattern(4 << 20);
+    let mut write = Box::pin(near.write_all(&bytes));
+    let full = timeout(Duration::from_secs(1), &mut write);
+    assert!(full.await.is_err());
+    drop(write);
+    assert!(near.is_held_up());
+    while timeout(Duration::from_secs(1), far.read(&mut [0; 64 << 10])).await.is_ok() {}
+    assert!(!near.is_held_up());
 }
 
 #[tokio::test]
