@@ -207,6 +207,14 @@ mod tests {
         (client, Local::tcp(accepted).unwrap())
     }
 
+    /// Does `something` while a pipe goes on.
+    async fn beside(pipe: impl Future<Output: std::fmt::Debug>, something: impl Future<Output = ()>) {
+        tokio::select! {
+            ended = pipe => panic!("the pipe has ended: {ended:?}"),
+            () = something => {}
+        }
+    }
+
     #[tokio::test]
     async fn each_way_ends_by_itself_and_is_counted() {
         let ((mut client, local), (near, mut far)) = (client().await, Stream::pair());
@@ -269,10 +277,7 @@ mod tests {
             // Until all that lies between is full.
             while timeout(Duration::from_secs(1), client.write_all(&chunk)).await.is_ok() {}
         };
-        tokio::select! {
-            _ = &mut pipe => panic!("the pipe has ended"),
-            () = flood => {}
-        }
+        beside(&mut pipe, flood).await;
         drop(Local::tcp(client).unwrap());
         let broken = timeout(2 * LOOK_AFTER, pipe).await.unwrap().unwrap_err();
         assert!(matches!(broken, Broken::Local(_)), "{broken}");
@@ -290,15 +295,38 @@ mod tests {
             client.shutdown().await.unwrap();
             far.read_to_end(&mut Vec::new()).await.unwrap();
         };
-        tokio::select! {
-            _ = &mut pipe => panic!("the pipe has ended"),
-            () = ask => {}
-        }
+        beside(&mut pipe, ask).await;
         assert!(timeout(10 * LOOK_AFTER, &mut pipe).await.is_err(), "a client that waits may wait");
         drop(Local::tcp(client).unwrap());
         let broken = timeout(2 * LOOK_AFTER, pipe).await.unwrap().unwrap_err();
         assert!(matches!(broken, Broken::Local(_)), "{broken}");
         while far.write_all(b"answer").await.is_ok() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_client_said_before_it_left_in_good_order_waits_for_a_peer_that_takes_its_time() {
+        let ((mut client, local), (near, mut far)) = (client().await, Stream::pair());
+        let count = Count::default();
+        let mut pipe = Box::pin(pipe(local, near, &count));
+        // The peer is the first to say all. What the client says fills all that lies between, but for some of its kernel's room.
+        let (mut said, chunk) = (0, [7; 16 << 10]);
+        let talk = async {
+            far.shutdown().await.unwrap();
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            while count.outbound.get() == said {
+                client.write_all(&chunk).await.unwrap();
+                said += chunk.len();
+                sleep(Duration::from_secs(1)).await;
+            }
+            drop(client);
+        };
+        beside(&mut pipe, talk).await;
+        assert!(timeout(10 * LOOK_AFTER, &mut pipe).await.is_err(), "the pipe waits");
+        let mut heard = Vec::new();
+        let (piped, read) = tokio::join!(pipe, far.read_to_end(&mut heard));
+        piped.unwrap();
+        read.unwrap();
+        assert_eq!(heard.len(), said);
     }
 
     #[tokio::test(start_paused = true)]
