@@ -130,6 +130,7 @@ pub enum Experiment {
     Fresh,
     Greeting,
     PingPong,
+    PingPongBeside,
     Http,
     HttpClose,
     Rate,
@@ -148,17 +149,19 @@ pub enum Experiment {
     LineFresh,
     LineGreeting,
     LinePingPong,
+    LinePingPongBeside,
 }
 
 impl Experiment {
     /// Those for a client and a service on one machine.
-    pub const LOOPBACK: [Self; 16] = [
+    pub const LOOPBACK: [Self; 17] = [
         Self::Bulk1,
         Self::Bulk8,
         Self::Duplex,
         Self::Fresh,
         Self::Greeting,
         Self::PingPong,
+        Self::PingPongBeside,
         Self::Http,
         Self::HttpClose,
         Self::Rate,
@@ -172,7 +175,7 @@ impl Experiment {
     ];
 
     /// Those for two machines with a line between them.
-    pub const WAN: [Self; 14] = [
+    pub const WAN: [Self; 15] = [
         Self::LineOne,
         Self::LineCrowded,
         Self::LineSlow,
@@ -181,6 +184,7 @@ impl Experiment {
         Self::LineFresh,
         Self::LineGreeting,
         Self::LinePingPong,
+        Self::LinePingPongBeside,
         Self::Duplex,
         Self::Http,
         Self::HttpClose,
@@ -197,6 +201,7 @@ impl Experiment {
             Self::Fresh => "fresh",
             Self::Greeting => "greeting",
             Self::PingPong => "pingpong",
+            Self::PingPongBeside => "beside",
             Self::Http => "http",
             Self::HttpClose => "httpclose",
             Self::Rate => "rate",
@@ -215,6 +220,7 @@ impl Experiment {
             Self::LineFresh => "fresh",
             Self::LineGreeting => "greeting",
             Self::LinePingPong => "pingpong",
+            Self::LinePingPongBeside => "beside",
         }
     }
 
@@ -264,12 +270,24 @@ impl Experiment {
             std::thread::sleep(ROUND_TRIP * 5);
         }
         let samples = match self {
-            Self::Bulk1 => bulk(pair, effort, 1, Direction::Down, [Measure::Throughput1, Measure::Cpu1])?,
-            Self::Bulk8 => bulk(pair, effort, 8, Direction::Down, [Measure::Throughput8, Measure::Cpu8])?,
-            Self::Duplex => bulk(pair, effort, 1, Direction::Both, [Measure::BothWays, Measure::CpuBothWays])?,
+            Self::Bulk1 => {
+                bulk(pair, effort, 1, Direction::Down, [Measure::Throughput1, Measure::Cpu1, Measure::Spare1])?
+            }
+            Self::Bulk8 => {
+                bulk(pair, effort, 8, Direction::Down, [Measure::Throughput8, Measure::Cpu8, Measure::Spare8])?
+            }
+            Self::Duplex => {
+                let of = [Measure::BothWays, Measure::CpuBothWays, Measure::SpareBothWays];
+                bulk(pair, effort, 1, Direction::Both, of)?
+            }
             Self::Fresh => vec![(Measure::Fresh, repeated(effort, || latency::fresh(service))?)],
             Self::Greeting => vec![(Measure::Greeting, repeated(effort, || latency::greeting(greeter))?)],
             Self::PingPong => vec![(Measure::PingPong, median_of(latency::ping_pong(service, effort.pings)?))],
+            Self::PingPongBeside => {
+                let _download = Bulk::start(service, 1, Direction::Down)?;
+                std::thread::sleep(effort.warm_up);
+                vec![(Measure::PingPongBeside, median_of(latency::ping_pong(service, effort.pings)?))]
+            }
             Self::Http => http(stage, pair, effort, true, [Measure::HttpKeepAlive, Measure::HttpKeepAliveLost])?,
             Self::HttpClose => http(stage, pair, effort, false, [Measure::HttpClose, Measure::HttpCloseLost])?,
             Self::Rate => vec![(Measure::Rate, crowd::rate(service, 16, effort.window)?)],
@@ -313,13 +331,13 @@ fn bulk(
     effort: &Effort,
     connections: usize,
     direction: Direction,
-    of: [Measure; 2],
+    of: [Measure; 3],
 ) -> Result<Vec<(Measure, f64)>> {
     let bulk = Bulk::start(pair.entrances[0], connections, direction)?;
-    let (rate, cpu) = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
-    let mut samples = vec![(of[0], rate * 8.0 / 1e9)];
+    let flow = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
+    let mut samples = vec![(of[0], flow.bits_per_second / 1e9), (of[2], flow.idle_percent)];
     if !pair.daemons.is_empty() {
-        samples.push((of[1], cpu));
+        samples.push((of[1], flow.cpu_seconds_per_gib));
     }
     Ok(samples)
 }

@@ -5,13 +5,17 @@
 pub enum Measure {
     Throughput1,
     Cpu1,
+    Spare1,
     Throughput8,
     Cpu8,
+    Spare8,
     BothWays,
     CpuBothWays,
+    SpareBothWays,
     Fresh,
     Greeting,
     PingPong,
+    PingPongBeside,
     HttpKeepAlive,
     HttpKeepAliveLost,
     HttpClose,
@@ -37,19 +41,24 @@ pub enum Measure {
     LineFresh,
     LineGreeting,
     LinePingPong,
+    LinePingPongBeside,
 }
 
 impl Measure {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 39] = [
         Self::Throughput1,
         Self::Cpu1,
+        Self::Spare1,
         Self::Throughput8,
         Self::Cpu8,
+        Self::Spare8,
         Self::BothWays,
         Self::CpuBothWays,
+        Self::SpareBothWays,
         Self::Fresh,
         Self::Greeting,
         Self::PingPong,
+        Self::PingPongBeside,
         Self::HttpKeepAlive,
         Self::HttpKeepAliveLost,
         Self::HttpClose,
@@ -75,6 +84,7 @@ impl Measure {
         Self::LineFresh,
         Self::LineGreeting,
         Self::LinePingPong,
+        Self::LinePingPongBeside,
     ];
 
     pub fn title(self) -> &'static str {
@@ -101,13 +111,17 @@ impl Measure {
         match self {
             Self::Throughput1 => ("throughput, 1 connection", "Gbit/s", 2),
             Self::Cpu1 => ("CPU, 1 connection", "s/GiB", 2),
+            Self::Spare1 => ("processors idle, 1 connection", "%", 0),
             Self::Throughput8 => ("throughput, 8 connections", "Gbit/s", 2),
             Self::Cpu8 => ("CPU, 8 connections", "s/GiB", 2),
+            Self::Spare8 => ("processors idle, 8 connections", "%", 0),
             Self::BothWays => ("both directions at once, summed", "Gbit/s", 2),
             Self::CpuBothWays => ("CPU, both directions at once", "s/GiB", 2),
+            Self::SpareBothWays => ("processors idle, both directions at once", "%", 0),
             Self::Fresh => ("fresh connection, client speaks first", "ms", 3),
             Self::Greeting => ("fresh connection, server speaks first", "ms", 3),
             Self::PingPong => ("ping-pong of 64 bytes", "ms", 3),
+            Self::PingPongBeside => ("the same beside a download", "ms", 3),
             Self::HttpKeepAlive => ("HTTP with keep-alive", "requests/s", 0),
             Self::HttpKeepAliveLost => ("HTTP requests lost with keep-alive", "requests", 0),
             Self::HttpCloseLost => ("HTTP requests lost without keep-alive", "requests", 0),
@@ -133,6 +147,7 @@ impl Measure {
             Self::LineFresh => ("fresh connection, client speaks first", "round trips", 2),
             Self::LineGreeting => ("fresh connection, server speaks first", "round trips", 2),
             Self::LinePingPong => ("ping-pong of 64 bytes", "round trips", 2),
+            Self::LinePingPongBeside => ("the same beside a download", "round trips", 2),
         }
     }
 }

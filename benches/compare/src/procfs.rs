@@ -37,6 +37,42 @@ pub fn resident(pid: u32) -> u64 {
         .sum()
 }
 
+/// How much time all processors of this machine together have had since it started, and where it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processors {
+    total: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Processors {
+    pub fn now() -> Result<Self> {
+        let told = fs::read_to_string("/proc/stat")?;
+        Self::parse(&told).context("/proc/stat has no line of all processors")
+    }
+
+    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal; what follows is in user and nice already.
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks = line.split_whitespace().take(8).map(|field| field.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        Some(Self { total: ticks.iter().sum(), idle: ticks.get(3)? + ticks.get(4)?, stolen: *ticks.get(7)? })
+    }
+
+    /// The share of the time since then in which they had nothing to do, in per cent.
+    pub fn idle_since(self, then: Self) -> f64 {
+        self.share(then, self.idle.saturating_sub(then.idle))
+    }
+
+    /// The share of the time since then that the host of a virtual machine gave to others, in per cent.
+    pub fn stolen_since(self, then: Self) -> f64 {
+        self.share(then, self.stolen.saturating_sub(then.stolen))
+    }
+
+    fn share(self, then: Self, part: u64) -> f64 {
+        100.0 * part as f64 / self.total.saturating_sub(then.total).max(1) as f64
+    }
+}
+
 /// The pages that TCP has taken of this machine's memory, in all namespaces together.
 pub fn tcp_memory() -> Result<u64> {
     let told = fs::read_to_string("/proc/net/sockstat")?;
@@ -103,6 +139,18 @@ mod tests {
     #[test]
     fn run_time_is_the_first_field() {
         assert_eq!(parse_run_time("1500 7 3\n"), Some(Duration::from_nanos(1500)));
+    }
+
+    #[test]
+    fn idle_and_stolen_time_are_shares_of_all_time() {
+        let processors = |line: &str| Processors::parse(&format!("{line}\ncpu0 9 9 9 9 9 9 9 9 9 9\n")).unwrap();
+        let (then, now) =
+            (processors("cpu  10 10 10 10 10 10 10 10 7 7"), processors("cpu  60 10 10 30 15 10 10 35 9 9"));
+        assert_eq!(now.idle_since(then), 25.0);
+        assert_eq!(now.stolen_since(then), 25.0);
+        assert_eq!(then.idle_since(then), 0.0);
+        assert_eq!(Processors::parse("cpu0 1 2 3 4 5 6 7 8\n"), None);
+        assert_eq!(Processors::parse("cpu  1 2 3 4\n"), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
     measures::Measure,
     peers::{Pair, Peer},
     plot,
+    procfs::Processors,
     report::{self, Circumstances},
     results::Results,
     setting::Setting,
@@ -57,7 +58,8 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
     // Now: somebody may go on working meanwhile.
     let commit = machine::commit(Path::new(env!("CARGO_MANIFEST_DIR")));
     let line = setting.has_line.then(|| Line::lay(&arguments.congestion)).transpose()?;
-    let notes = line.iter().map(|line| line.description()).collect::<Result<Vec<_>>>()?;
+    let mut notes = line.iter().map(|line| line.description()).collect::<Result<Vec<_>>>()?;
+    let processors = Processors::now()?;
     let mut run = Run { stage: Stage::set(line, &experiments)?, effort, results: Results::default() };
     if let Some(error) = run.stage.no_web() {
         run.results.failures.push(told(format!("HTTP: {error}")));
@@ -71,6 +73,8 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
         peers = run.by_turns(peers, phase, rounds);
     }
     run.anew(&peers, &anew, rounds);
+    let stolen = Processors::now()?.stolen_since(processors);
+    notes.push(format!("of the processors' time in this run, the machine's host took {stolen:.1} % for others"));
 
     let mut columns = Vec::new();
     for peer in &peers {

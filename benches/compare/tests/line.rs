@@ -48,7 +48,7 @@ fn a_slow_line_carries_what_it_is_to_and_counts_what_it_drops_until_it_is_fast_a
     let bits_a_second = || {
         line.near.within(|| {
             let bulk = Bulk::start(service, 2, Direction::Down)?;
-            Ok(8.0 * bulk.measure(Duration::from_millis(500), Duration::from_secs(1), || Ok(Duration::ZERO))?.0)
+            Ok(bulk.measure(Duration::from_millis(500), Duration::from_secs(1), || Ok(Duration::ZERO))?.bits_per_second)
         })
     };
     let spell = line.under(Condition { rate: Some(RATE as u64), buffer: 50_000, loss: 0.0 }).unwrap();

@@ -8,7 +8,7 @@ use super::{Effort, Experiment, Stage, median_of, repeated};
 use crate::{
     line::{Line, ROUND_TRIP},
     load::{
-        bulk::{Bulk, Direction},
+        bulk::{Bulk, Direction, Flow},
         crowd::Idlers,
         latency,
     },
@@ -27,23 +27,24 @@ const CROWD: usize = 2000;
 pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effort) -> Result<Vec<(Measure, f64)>> {
     let line = stage.line().context("no line has been laid")?;
     let entrance = pair.entrances[0];
+    let megabits = |flow: Flow| flow.bits_per_second / 1e6;
     let round_trips = |milliseconds: f64| milliseconds / (ROUND_TRIP.as_secs_f64() * 1e3);
     let bulk = |connections, condition| bulk(line, pair, effort, connections, condition);
     Ok(match experiment {
         Experiment::LineOne => {
-            let (rate, cpu) = bulk(1, Condition::CALM)?;
-            let cpu = (!pair.daemons.is_empty()).then_some((Measure::Cpu1, cpu));
-            [(Measure::LineOne, rate)].into_iter().chain(cpu).collect()
+            let flow = bulk(1, Condition::CALM)?;
+            let cpu = (!pair.daemons.is_empty()).then_some((Measure::Cpu1, flow.cpu_seconds_per_gib));
+            [(Measure::LineOne, megabits(flow))].into_iter().chain(cpu).collect()
         }
         Experiment::LineCrowded => {
             let mut others = Idlers::new(entrance)?;
             others.grow(CROWD)?;
             pair.settle()?;
-            vec![(Measure::LineCrowded, bulk(1, Condition::CALM)?.0)]
+            vec![(Measure::LineCrowded, megabits(bulk(1, Condition::CALM)?))]
         }
-        Experiment::LineSlow => vec![(Measure::LineSlow, bulk(8, SLOW)?.0)],
-        Experiment::LineLossyOne => vec![(Measure::LineLossyOne, bulk(1, LOSSY)?.0)],
-        Experiment::LineLossyEight => vec![(Measure::LineLossyEight, bulk(8, LOSSY)?.0)],
+        Experiment::LineSlow => vec![(Measure::LineSlow, megabits(bulk(8, SLOW)?))],
+        Experiment::LineLossyOne => vec![(Measure::LineLossyOne, megabits(bulk(1, LOSSY)?))],
+        Experiment::LineLossyEight => vec![(Measure::LineLossyEight, megabits(bulk(8, LOSSY)?))],
         Experiment::LineFresh => {
             vec![(Measure::LineFresh, round_trips(repeated(effort, || latency::fresh(entrance))?))]
         }
@@ -53,6 +54,11 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
         Experiment::LinePingPong => {
             vec![(Measure::LinePingPong, round_trips(median_of(latency::ping_pong(entrance, effort.pings)?)))]
         }
+        Experiment::LinePingPongBeside => {
+            let _download = Bulk::start(entrance, 1, Direction::Down)?;
+            thread::sleep(effort.warm_up);
+            vec![(Measure::LinePingPongBeside, round_trips(median_of(latency::ping_pong(entrance, effort.pings)?)))]
+        }
         _ => bail!("{} takes no line", experiment.name()),
     })
 }
@@ -60,8 +66,7 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
 /// How often a sample is taken anew because something else on the machine has spoilt it.
 const ATTEMPTS: usize = 3;
 
-/// In Mbit/s, and CPU seconds per GiB.
-fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition: Condition) -> Result<(f64, f64)> {
+fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition: Condition) -> Result<Flow> {
     for _ in 0..ATTEMPTS {
         while line.is_short_of_memory()? {
             thread::sleep(Duration::from_secs(1));
@@ -69,11 +74,11 @@ fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition
         let _spell = line.under(condition)?;
         let before = line.dropped()?;
         let bulk = Bulk::start(pair.entrances[0], connections, Direction::Down)?;
-        let (rate, cpu) = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
+        let flow = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
         let dropped = line.dropped()? - before;
         let may_drop = condition == SLOW;
         if (may_drop || dropped == 0) && !line.is_short_of_memory()? {
-            return Ok((rate * 8.0 / 1e6, cpu));
+            return Ok(flow);
         }
         eprintln!("once more: {dropped} packets were dropped, or something on this machine left TCP too little memory");
     }

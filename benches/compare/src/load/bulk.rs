@@ -19,6 +19,7 @@ use super::{
     latency::connect,
     service::{BOTH_WAYS, DOWNLOAD},
 };
+use crate::procfs::Processors;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -26,6 +27,15 @@ pub enum Direction {
     Down,
     /// Both ways at once on each connection.
     Both,
+}
+
+/// What a [`Bulk`] was seen to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    pub bits_per_second: f64,
+    pub cpu_seconds_per_gib: f64,
+    /// The share of all processors' time that nobody had a use for.
+    pub idle_percent: f64,
 }
 
 /// Connections that move bytes from when this is made until it is dropped.
@@ -73,21 +83,25 @@ impl Bulk {
         }
     }
 
-    /// Watches for `window` after `warm_up`: returns the bytes a second, and what `gauge` grew by for each GiB.
+    /// Watches for `window` after `warm_up`. `cpu_time` is what the daemons have taken so far.
     pub fn measure(
         &self,
         warm_up: Duration,
         window: Duration,
-        gauge: impl Fn() -> Result<Duration>,
-    ) -> Result<(f64, f64)> {
+        cpu_time: impl Fn() -> Result<Duration>,
+    ) -> Result<Flow> {
         thread::sleep(warm_up);
-        let (start, bytes, level) = (Instant::now(), self.moved()?, gauge()?);
+        let (start, bytes, cpu, processors) = (Instant::now(), self.moved()?, cpu_time()?, Processors::now()?);
         thread::sleep(window);
-        let (took, bytes, level) = (start.elapsed(), self.moved()? - bytes, gauge()?.saturating_sub(level));
+        let (took, bytes, cpu) = (start.elapsed(), self.moved()? - bytes, cpu_time()?.saturating_sub(cpu));
         if bytes == 0 {
             bail!("nothing moved for {took:?}");
         }
-        Ok((bytes as f64 / took.as_secs_f64(), level.as_secs_f64() / (bytes as f64 / f64::from(1 << 30))))
+        Ok(Flow {
+            bits_per_second: 8.0 * bytes as f64 / took.as_secs_f64(),
+            cpu_seconds_per_gib: cpu.as_secs_f64() / (bytes as f64 / f64::from(1 << 30)),
+            idle_percent: Processors::now()?.idle_since(processors),
+        })
     }
 }
 
