@@ -1,6 +1,6 @@
 //! The results as Markdown.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use crate::{machine::Machine, measures::Measure, results::Results, setting::Setting, statistics, targets::Verdict};
 
@@ -14,11 +14,31 @@ pub struct Circumstances {
     pub date: String,
     pub commit: String,
     pub command: String,
-    pub rounds: usize,
+    pub rounds: Rounds,
     /// The columns, each with what it is. Those of p2ptun come first.
     pub peers: Vec<(String, String)>,
     /// What else somebody must know who reads the figures.
     pub notes: Vec<String>,
+}
+
+/// How many samples a median is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// Taken of pairs that run through all rounds.
+    pub running: usize,
+    /// Taken of pairs that are started for it.
+    pub anew: usize,
+}
+
+impl fmt::Display for Rounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { running, anew } if running == anew => write!(f, "{running} rounds"),
+            Self { running, anew } => {
+                write!(f, "{running} rounds, and {anew} of bursts and of what takes daemons that have done nothing yet")
+            }
+        }
+    }
 }
 
 impl Circumstances {
@@ -32,7 +52,7 @@ impl Circumstances {
 pub fn markdown(results: &Results, of: &Circumstances, plot: Option<&str>) -> String {
     let mut text = format!(
         "# p2ptun and its peers {}\n\nMade by `{}` on {} at commit {}.\n\n\
-         Medians of {} rounds, in which all took turns, with the least and the greatest. {}: {}, {} cores ({}), {}, Linux {}.\n",
+         Medians of {}, in which all took turns, with the least and the greatest. {}: {}, {} cores ({}), {}, Linux {}.\n",
         of.setting.place,
         of.command,
         of.date,
@@ -164,7 +184,7 @@ mod tests {
             date: String::new(),
             commit: String::new(),
             command: String::new(),
-            rounds: 3,
+            rounds: Rounds { running: 3, anew: 3 },
             peers,
             notes: Vec::new(),
         }
@@ -179,6 +199,12 @@ mod tests {
         let text = figures(&results, &of(&["p2ptun", "kubo"]));
         let row = text.lines().last().unwrap();
         assert_eq!(row, "| throughput, 1 connection (Gbit/s) ↑ | **2.00** (1.00–3.00) | – |");
+    }
+
+    #[test]
+    fn the_number_of_rounds_is_said_once_where_it_is_the_same_for_all() {
+        assert_eq!(Rounds { running: 5, anew: 5 }.to_string(), "5 rounds");
+        assert!(Rounds { running: 11, anew: 5 }.to_string().starts_with("11 rounds, and 5 of bursts"));
     }
 
     #[test]

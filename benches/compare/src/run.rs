@@ -20,9 +20,9 @@ use crate::{
     peers::{Pair, Peer},
     plot,
     procfs::Processors,
-    report::{self, Circumstances},
+    report::{self, Circumstances, Rounds},
     results::Results,
-    setting::Setting,
+    setting::{ROUNDS, Setting},
 };
 
 /// After how many failures something is no longer tried. Each may take as long as the longest timeout.
@@ -44,8 +44,11 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
         (true, false) => Effort::far(),
         (true, true) => Effort::far_quick(),
     };
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 5 });
-    ensure!(rounds > 0, "no rounds, no figures");
+    let rounds = match arguments.rounds.or(arguments.quick.then_some(1)) {
+        Some(rounds) => Rounds { running: rounds, anew: rounds },
+        None => Rounds { running: setting.turns, anew: ROUNDS },
+    };
+    ensure!(rounds.running > 0, "no rounds, no figures");
     let candidates = arguments.peers(setting);
     let mut names = BTreeSet::new();
     for (name, _) in &candidates {
@@ -69,10 +72,11 @@ pub fn run(setting: &'static Setting) -> Result<ExitCode> {
     // Pairs of their own for these.
     let apart: Vec<_> = steady.extract_if(.., |experiment| experiment.leaves_traces()).collect();
     let mut peers = peers;
-    for phase in iter::once(steady.as_slice()).chain(apart.chunks(1)).filter(|phase| !phase.is_empty()) {
+    let phases = iter::once((steady.as_slice(), rounds.running)).chain(apart.chunks(1).map(|one| (one, rounds.anew)));
+    for (phase, rounds) in phases.filter(|(phase, _)| !phase.is_empty()) {
         peers = run.by_turns(peers, phase, rounds);
     }
-    run.anew(&peers, &anew, rounds);
+    run.anew(&peers, &anew, rounds.anew);
     let stolen = Processors::now()?.stolen_since(processors);
     notes.push(format!("of the processors' time in this run, the machine's host took {stolen:.1} % for others"));
 

@@ -5,6 +5,9 @@ use crate::{
     targets::{self, Target},
 };
 
+/// How often a pair is started anew for a measure, as long as nobody asks for another number of rounds.
+pub const ROUNDS: usize = 5;
+
 /// One command with a table of its own.
 pub struct Setting {
     pub command: &'static str,
@@ -18,6 +21,8 @@ pub struct Setting {
     /// Those that are measured beside p2ptun unless others are asked for.
     pub peers: &'static [&'static str],
     pub targets: &'static [Target],
+    /// The rounds of what pairs do that are running anyway. All else takes [`ROUNDS`].
+    pub turns: usize,
     /// Whether the two places are apart, with a line between them.
     pub has_line: bool,
     /// How the figures come about.
@@ -33,12 +38,15 @@ impl Setting {
         experiments: &Experiment::LOOPBACK,
         peers: &["stunnel", "kubo", "ssh", "rathole", "haproxy", "direct"],
         targets: &targets::LOOPBACK,
+        // Figures of one round spread by a third where two processors are shared by all.
+        turns: 11,
         has_line: false,
         method: "\
 Throughput is a download: the service sends, 256 KiB at a time, and
-the client reads. CPU is user and system time of both daemons and of
+the client reads. Processors idle where client, daemons and service wait for each other. CPU is user and system time of both daemons and of
 all processes that come of them, ended ones included, over the bytes that moved meanwhile. A fresh connection is timed from
-before the connect until the first byte from the service is there, 64-byte ping-pongs on a connection that is open. HTTP is wrk with 32
+before the connect until the first byte from the service is there, 64-byte ping-pongs on a connection that is open, by itself and
+while another connection downloads. HTTP is wrk with 32
 connections and nginx with a page of 600 bytes. New connections are made by 16 clients that take turns, a byte back and forth on each. In a burst, each
 client sends 1 KiB and wants it back. Memory is resident memory (RSS), of the daemon of each pair that takes more.
 ",
@@ -52,6 +60,7 @@ client sends 1 KiB and wants it back. Memory is resident memory (RSS), of the da
         experiments: &Experiment::WAN,
         peers: &["stunnel", "kubo", "ssh", "rathole", "direct"],
         targets: &targets::WAN,
+        turns: ROUNDS,
         has_line: true,
         method: "\
 Near and far are network namespaces, each with a TUN device; a thread moves packets from one to the other and holds each for 20 ms, in
