@@ -284,9 +284,8 @@ impl Experiment {
             Self::Greeting => vec![(Measure::Greeting, repeated(effort, || latency::greeting(greeter))?)],
             Self::PingPong => vec![(Measure::PingPong, median_of(latency::ping_pong(service, effort.pings)?))],
             Self::PingPongBeside => {
-                let _download = Bulk::start(service, 1, Direction::Down)?;
-                std::thread::sleep(effort.warm_up);
-                vec![(Measure::PingPongBeside, median_of(latency::ping_pong(service, effort.pings)?))]
+                let download = Bulk::start(service, 1, Direction::Down)?;
+                vec![(Measure::PingPongBeside, beside(&download, service, effort)?)]
             }
             Self::Http => http(stage, pair, effort, true, [Measure::HttpKeepAlive, Measure::HttpKeepAliveLost])?,
             Self::HttpClose => http(stage, pair, effort, false, [Measure::HttpClose, Measure::HttpCloseLost])?,
@@ -340,6 +339,13 @@ fn bulk(
         samples.push((of[1], flow.cpu_seconds_per_gib));
     }
     Ok(samples)
+}
+
+/// The median of ping-pongs while another connection downloads, in milliseconds.
+fn beside(download: &Bulk, entrance: SocketAddr, effort: &Effort) -> Result<f64> {
+    std::thread::sleep(effort.warm_up);
+    let pings = download.while_it_flows(|| latency::ping_pong(entrance, effort.pings))?;
+    Ok(median_of(pings))
 }
 
 fn http(

@@ -1,5 +1,14 @@
 //! The quantities that the table has rows for.
 
+/// What somebody wants of a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    More,
+    Less,
+    /// It explains others.
+    Neither,
+}
+
 /// A quantity that a row of the table shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Measure {
@@ -100,11 +109,15 @@ impl Measure {
         self.row().2
     }
 
-    /// Whether more of it is better.
-    pub fn is_gain(self) -> bool {
+    /// Whether more of it is better, or less.
+    pub fn better(self) -> Better {
         use Measure::*;
-        let on_loopback = matches!(self, Throughput1 | Throughput8 | BothWays | HttpKeepAlive | HttpClose | Rate);
-        on_loopback || matches!(self, LineOne | LineCrowded | LineSlow | LineLossyOne | LineLossyEight)
+        match self {
+            Throughput1 | Throughput8 | BothWays | HttpKeepAlive | HttpClose | Rate => Better::More,
+            LineOne | LineCrowded | LineSlow | LineLossyOne | LineLossyEight => Better::More,
+            Spare1 | Spare8 | SpareBothWays => Better::Neither,
+            _ => Better::Less,
+        }
     }
 
     fn row(self) -> (&'static str, &'static str, usize) {

@@ -9,7 +9,11 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::{measures::Measure, results::Results, statistics};
+use crate::{
+    measures::{Better, Measure},
+    results::Results,
+    statistics,
+};
 
 const COLUMNS: usize = 3;
 const PANEL_WIDTH: i32 = 400;
@@ -60,9 +64,13 @@ fn panel(
     peers: &[&String],
     own: &[String],
 ) -> Result<()> {
-    let better = if measure.is_gain() { "more is better" } else { "less is better" };
+    let unit = match measure.better() {
+        Better::More => format!("{}, more is better", measure.unit()),
+        Better::Less => format!("{}, less is better", measure.unit()),
+        Better::Neither => measure.unit().to_owned(),
+    };
     text(area, measure.title(), (left + GAP, top + 10), 15, INK, HPos::Left)?;
-    text(area, &format!("{}, {better}", measure.unit()), (left + GAP, top + 28), 12, FAINT, HPos::Left)?;
+    text(area, &unit, (left + GAP, top + 28), 12, FAINT, HPos::Left)?;
     let limited = |peer: &str| LIMITS.contains(&peer);
     let most = |of: &dyn Fn(&str) -> bool| {
         let medians = peers.iter().filter(|peer| of(peer)).filter_map(|peer| results.median(measure, peer));

@@ -145,9 +145,9 @@ mod tests {
     fn idle_and_stolen_time_are_shares_of_all_time() {
         let processors = |line: &str| Processors::parse(&format!("{line}\ncpu0 9 9 9 9 9 9 9 9 9 9\n")).unwrap();
         let (then, now) =
-            (processors("cpu  10 10 10 10 10 10 10 10 7 7"), processors("cpu  60 10 10 30 15 10 10 35 9 9"));
+            (processors("cpu  10 10 10 10 10 10 10 10 7 7"), processors("cpu  50 10 10 30 15 10 10 45 9 9"));
         assert_eq!(now.idle_since(then), 25.0);
-        assert_eq!(now.stolen_since(then), 25.0);
+        assert_eq!(now.stolen_since(then), 35.0);
         assert_eq!(then.idle_since(then), 0.0);
         assert_eq!(Processors::parse("cpu0 1 2 3 4 5 6 7 8\n"), None);
         assert_eq!(Processors::parse("cpu  1 2 3 4\n"), None);

@@ -2,7 +2,14 @@
 
 use std::fmt::{self, Write};
 
-use crate::{machine::Machine, measures::Measure, results::Results, setting::Setting, statistics, targets::Verdict};
+use crate::{
+    machine::Machine,
+    measures::{Better, Measure},
+    results::Results,
+    setting::Setting,
+    statistics,
+    targets::Verdict,
+};
 
 /// What stands where there is no figure.
 const GAP: &str = "–";
@@ -100,7 +107,7 @@ fn proportions(results: &Results, of: &Circumstances) -> String {
     let Some((_, others)) = of.peers.split_first() else { return String::new() };
     table(results, others, |measure, peer| {
         match results.median(measure, of.p2ptun()).zip(results.median(measure, peer)) {
-            Some((own, other)) if other > 0.0 => format!("{:.2}", own / other),
+            Some((own, other)) if other > 0.0 && measure.better() != Better::Neither => format!("{:.2}", own / other),
             _ => GAP.to_owned(),
         }
     })
@@ -121,8 +128,12 @@ fn table(results: &Results, columns: &[(String, String)], cell: impl Fn(Measure,
 
 /// A measure with its unit, and whether more of it is better.
 pub fn row_title(measure: Measure) -> String {
-    let better = if measure.is_gain() { '↑' } else { '↓' };
-    format!("{} ({}) {better}", measure.title(), measure.unit())
+    let better = match measure.better() {
+        Better::More => " ↑",
+        Better::Less => " ↓",
+        Better::Neither => "",
+    };
+    format!("{} ({}){better}", measure.title(), measure.unit())
 }
 
 /// A row for each target: what is wanted, what there is, and whether that is enough.
@@ -214,7 +225,10 @@ mod tests {
         results.add(Measure::Cpu8, "old", 2.0);
         results.add(Measure::Cpu8, "kubo", 4.0);
         let text = proportions(&results, &of(&["new", "old", "kubo"]));
+        results.add(Measure::Spare8, "new", 1.0);
+        results.add(Measure::Spare8, "kubo", 4.0);
         assert_eq!(text.lines().last().unwrap(), "| CPU, 8 connections (s/GiB) ↓ | 0.50 | 0.25 |");
+        assert_eq!(proportions(&results, &of(&["new", "old", "kubo"])), text, "idle processors are no figure of merit");
     }
 
     #[test]

@@ -132,7 +132,6 @@ impl Run {
 
     /// Measures pairs that all run at once, one at a time. Returns the peers that could be started.
     fn by_turns(&mut self, peers: Vec<Box<dyn Peer>>, experiments: &[Experiment], rounds: usize) -> Vec<Box<dyn Peer>> {
-        let order: Vec<_> = peers.iter().map(|peer| peer.name().to_owned()).collect();
         let mut running: Vec<(Box<dyn Peer>, Pair)> = Vec::new();
         for peer in peers {
             match self.stage.start(&*peer) {
@@ -143,10 +142,11 @@ impl Run {
         let mut failed: BTreeMap<(Experiment, String), usize> = BTreeMap::new();
         // The first round only warms up.
         for round in 0..=rounds {
-            for experiment in experiments {
+            for (nth, experiment) in experiments.iter().enumerate() {
                 // Whoever comes first follows another experiment, not another peer: each in turn.
-                running.rotate_left(1);
-                for (peer, pair) in &mut running {
+                let first = (round + nth) % running.len().max(1);
+                let (last, next) = running.split_at_mut(first);
+                for (peer, pair) in next.iter_mut().chain(last) {
                     let failures = failed.entry((*experiment, peer.name().to_owned())).or_default();
                     if self.excluded(*experiment, &**peer) || *failures >= GIVE_UP {
                         continue;
@@ -158,9 +158,7 @@ impl Run {
             }
             eprintln!("round {round} of {rounds}: {}", Experiment::names(experiments));
         }
-        let mut peers: Vec<_> = running.into_iter().map(|(peer, _)| peer).collect();
-        peers.sort_by_key(|peer| order.iter().position(|name| name == peer.name()));
-        peers
+        running.into_iter().map(|(peer, _)| peer).collect()
     }
 
     /// Measures what takes daemons of its own, while no others run.

@@ -5,7 +5,7 @@ use crate::{
     targets::{self, Target},
 };
 
-/// How often a pair is started anew for a measure, as long as nobody asks for another number of rounds.
+/// The rounds of what pairs are started for, as long as nobody asks for another number.
 pub const ROUNDS: usize = 5;
 
 /// One command with a table of its own.

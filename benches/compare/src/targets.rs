@@ -1,6 +1,9 @@
 //! What p2ptun is to reach. The only place that says so.
 
-use crate::{measures::Measure, results::Results};
+use crate::{
+    measures::{Better, Measure},
+    results::Results,
+};
 
 /// What a figure of p2ptun is held against.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,15 +119,19 @@ impl Target {
     pub fn verdict(&self, results: &Results, p2ptun: &str, has_avx512: bool) -> Verdict {
         match self.figure(results, p2ptun, has_avx512) {
             None => Verdict::NotTried,
-            Some(figure) if self.measure.is_gain() && figure >= self.factor => Verdict::Reached,
-            Some(figure) if !self.measure.is_gain() && figure <= self.factor => Verdict::Reached,
+            Some(figure) if self.wants_more() && figure >= self.factor => Verdict::Reached,
+            Some(figure) if !self.wants_more() && figure <= self.factor => Verdict::Reached,
             Some(_) => Verdict::Missed,
         }
     }
 
+    fn wants_more(&self) -> bool {
+        self.measure.better() == Better::More
+    }
+
     /// As in "≥ 1.2 × stunnel".
     pub fn bound(&self) -> String {
-        let (sign, factor) = (if self.measure.is_gain() { '≥' } else { '≤' }, self.factor);
+        let (sign, factor) = (if self.wants_more() { '≥' } else { '≤' }, self.factor);
         match self.yardstick {
             Yardstick::Peer(peer) => format!("{sign} {factor} × {peer}"),
             Yardstick::PeerWithAvx512(peer) => format!("{sign} {factor} × {peer} (with AVX-512)"),

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Effort, Experiment, Stage, median_of, repeated};
+use super::{Effort, Experiment, Stage, beside, median_of, repeated};
 use crate::{
     line::{Line, ROUND_TRIP},
     load::{
@@ -29,7 +29,11 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
     let entrance = pair.entrances[0];
     let megabits = |flow: Flow| flow.bits_per_second / 1e6;
     let round_trips = |milliseconds: f64| milliseconds / (ROUND_TRIP.as_secs_f64() * 1e3);
-    let bulk = |connections, condition| bulk(line, pair, effort, connections, condition);
+    let bulk = |connections, condition| {
+        under_load(line, pair, connections, condition, |bulk| {
+            bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())
+        })
+    };
     Ok(match experiment {
         Experiment::LineOne => {
             let flow = bulk(1, Condition::CALM)?;
@@ -55,9 +59,8 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
             vec![(Measure::LinePingPong, round_trips(median_of(latency::ping_pong(entrance, effort.pings)?)))]
         }
         Experiment::LinePingPongBeside => {
-            let _download = Bulk::start(entrance, 1, Direction::Down)?;
-            thread::sleep(effort.warm_up);
-            vec![(Measure::LinePingPongBeside, round_trips(median_of(latency::ping_pong(entrance, effort.pings)?)))]
+            let pings = under_load(line, pair, 1, Condition::CALM, |download| beside(download, entrance, effort))?;
+            vec![(Measure::LinePingPongBeside, round_trips(pings))]
         }
         _ => bail!("{} takes no line", experiment.name()),
     })
@@ -66,7 +69,14 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
 /// How often a sample is taken anew because something else on the machine has spoilt it.
 const ATTEMPTS: usize = 3;
 
-fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition: Condition) -> Result<Flow> {
+/// What `act` finds while that many connections download.
+fn under_load<T>(
+    line: &Line,
+    pair: &Pair,
+    connections: usize,
+    condition: Condition,
+    act: impl Fn(&Bulk) -> Result<T>,
+) -> Result<T> {
     for _ in 0..ATTEMPTS {
         while line.is_short_of_memory()? {
             thread::sleep(Duration::from_secs(1));
@@ -74,11 +84,11 @@ fn bulk(line: &Line, pair: &Pair, effort: &Effort, connections: usize, condition
         let _spell = line.under(condition)?;
         let before = line.dropped()?;
         let bulk = Bulk::start(pair.entrances[0], connections, Direction::Down)?;
-        let flow = bulk.measure(effort.warm_up, effort.window, || pair.cpu_time())?;
+        let found = act(&bulk)?;
         let dropped = line.dropped()? - before;
         let may_drop = condition == SLOW;
         if (may_drop || dropped == 0) && !line.is_short_of_memory()? {
-            return Ok(flow);
+            return Ok(found);
         }
         eprintln!("once more: {dropped} packets were dropped, or something on this machine left TCP too little memory");
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use socket2::SockRef;
 
 use super::{
@@ -81,6 +81,14 @@ impl Bulk {
             Some(error) => bail!("a connection ended in mid-stream: {error}"),
             None => Ok(self.moved.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What `act` comes to, if bytes flow meanwhile.
+    pub fn while_it_flows<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.moved()?;
+        let done = act()?;
+        ensure!(self.moved()? > before, "nothing moved meanwhile");
+        Ok(done)
     }
 
     /// Watches for `window` after `warm_up`. `cpu_time` is what the daemons have taken so far.
