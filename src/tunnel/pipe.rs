@@ -70,7 +70,7 @@ pub async fn pipe(mut local: Local, mut remote: Stream, meter: &impl Meter) -> R
                 // The peer hears no more, but it may have more to say: an answer that is on its way must arrive.
                 Poll::Ready(Err(Broken::Remote(error))) => unheard = Some(error),
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
-                Poll::Pending => is_read = !remote.is_held_up(),
+                Poll::Pending => is_read = outbound == Way::Open && !remote.is_held_up(),
             }
         }
         if inbound.poll_inbound(cx, &mut remote, &mut local, meter)?.is_ready() {
@@ -313,6 +313,7 @@ mod tests {
         let talk = async {
             far.shutdown().await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            client.set_nodelay(true).unwrap();
             while count.outbound.get() == said {
                 client.write_all(&chunk).await.unwrap();
                 said += chunk.len();
@@ -321,6 +322,7 @@ mod tests {
             drop(client);
         };
         beside(&mut pipe, talk).await;
+        assert!(said > 64 << 10, "{said} bytes fill nothing");
         assert!(timeout(10 * LOOK_AFTER, &mut pipe).await.is_err(), "the pipe waits");
         let mut heard = Vec::new();
         let (piped, read) = tokio::join!(pipe, far.read_to_end(&mut heard));

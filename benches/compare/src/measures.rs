@@ -45,6 +45,7 @@ pub enum Measure {
     LineOne,
     LineCrowded,
     LineSlow,
+    LineSlowCpu,
     LineLossyOne,
     LineLossyEight,
     LineFresh,
@@ -54,7 +55,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::Throughput1,
         Self::Cpu1,
         Self::Spare1,
@@ -88,6 +89,7 @@ impl Measure {
         Self::LineOne,
         Self::LineCrowded,
         Self::LineSlow,
+        Self::LineSlowCpu,
         Self::LineLossyOne,
         Self::LineLossyEight,
         Self::LineFresh,
@@ -155,6 +157,7 @@ impl Measure {
             Self::LineOne => ("throughput, 1 connection", "Mbit/s", 0),
             Self::LineCrowded => ("the same beside 2,000 idle connections", "Mbit/s", 0),
             Self::LineSlow => ("throughput, 8 connections, at 400 Mbit/s", "Mbit/s", 0),
+            Self::LineSlowCpu => ("CPU, 8 connections, at 400 Mbit/s", "s/GiB", 2),
             Self::LineLossyOne => ("throughput, 1 connection, 1 % loss", "Mbit/s", 1),
             Self::LineLossyEight => ("throughput, 8 connections, 1 % loss", "Mbit/s", 1),
             Self::LineFresh => ("fresh connection, client speaks first", "round trips", 2),

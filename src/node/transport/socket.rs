@@ -18,7 +18,10 @@ use tokio::{
 /// How soon a full socket is tried again where something leaves it all the time: the shortest that tokio's timers know.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 
-/// A socket that has taken nothing for longer is not tried any more: the kernel will say when it has room.
+/// A pause in which less than that has left was too short: a TLS record. A line of 130 Mbit/s takes a millisecond for it.
+const WORTH_IT: usize = 16 << 10;
+
+/// The longest pause. A socket that has taken nothing for longer is not tried any more: the kernel will say when it has room.
 const MAX_PAUSE: Duration = Duration::from_millis(16);
 
 /// A TCP stream that tries a full socket again of its own accord, as long as something leaves it.
@@ -64,7 +67,8 @@ impl AsyncWrite for Socket {
             return Poll::Pending;
         }
         // Past tokio, which knows from the kernel that the socket is full.
-        attempts.poll(cx, || SockRef::from(&stream.0).send_vectored(pieces))
+        let offered = pieces.iter().map(|piece| piece.len()).sum();
+        attempts.poll(cx, offered, || SockRef::from(&stream.0).send_vectored(pieces))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -108,8 +112,13 @@ impl Attempts {
         self.pause = (self.pause / 2).max(MIN_PAUSE);
     }
 
-    /// Tries to `send` if it is time to.
-    fn poll(&mut self, cx: &mut Context<'_>, mut send: impl FnMut() -> io::Result<usize>) -> Poll<io::Result<usize>> {
+    /// Tries to `send` what is offered if it is time to.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        offered: usize,
+        mut send: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             match self.next {
                 Next::Now => {}
@@ -121,21 +130,20 @@ impl Attempts {
                     continue;
                 }
             }
-            match send() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.next == Next::Later {
-                        self.pause *= 2;
-                    }
-                    self.next = Next::Undecided;
-                }
-                sent => {
-                    if self.next == Next::Later {
-                        self.try_sooner();
-                    }
-                    self.next = Next::Now;
-                    return Poll::Ready(sent);
+            let sent = send();
+            let is_full = matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            if self.next == Next::Later {
+                match sent {
+                    _ if is_full => self.pause *= 2,
+                    Ok(n) if n < offered.min(WORTH_IT) => self.pause = (self.pause * 2).min(MAX_PAUSE),
+                    _ => self.try_sooner(),
                 }
             }
+            if !is_full {
+                self.next = Next::Now;
+                return Poll::Ready(sent);
+            }
+            self.next = Next::Undecided;
         }
     }
 }
@@ -159,7 +167,7 @@ mod tests {
     async fn standstill(attempts: &mut Attempts) -> (usize, Duration) {
         let (begin, mut last, mut seen) = (Instant::now(), Instant::now(), 0);
         let gives_up = poll_fn(|cx| {
-            attempts.poll(cx, || {
+            attempts.poll(cx, ROOM, || {
                 (last, seen) = (Instant::now(), seen + 1);
                 full()
             })
@@ -185,7 +193,7 @@ mod tests {
         for nth in 1..=30_u32 {
             // Three writes have room after each pause.
             let sent = poll_fn(|cx| {
-                attempts.poll(cx, || {
+                attempts.poll(cx, ROOM, || {
                     rooms += 1;
                     if rooms % 4 == 0 { full() } else { Ok(ROOM) }
                 })
@@ -202,9 +210,11 @@ mod tests {
             // Nothing leaves in the first six milliseconds; then all that is written has left a pause later.
             let mut full_again = attempts.next == Next::Now;
             let sent = poll_fn(|cx| {
-                attempts.poll(cx, || match mem::take(&mut full_again) || begin.elapsed() < Duration::from_millis(6) {
-                    true => full(),
-                    false => Ok(ROOM),
+                attempts.poll(cx, ROOM, || {
+                    match mem::take(&mut full_again) || begin.elapsed() < Duration::from_millis(6) {
+                        true => full(),
+                        false => Ok(ROOM),
+                    }
                 })
             });
             timeout(Duration::from_secs(1), sent).await.unwrap().unwrap();
@@ -215,10 +225,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_socket_that_a_slow_line_empties_drop_by_drop_is_tried_seldom_and_goes_on_being_tried() {
+        let (mut attempts, mut seen, mut last) = (Attempts::new(), Vec::new(), Instant::now());
+        for _ in 0..7 {
+            // One byte less has room than it is worth it for.
+            let mut full_again = attempts.next == Next::Now;
+            let sent = poll_fn(|cx| {
+                attempts.poll(cx, 4 * WORTH_IT, || match mem::take(&mut full_again) {
+                    true => full(),
+                    false => Ok(WORTH_IT - 1),
+                })
+            });
+            timeout(Duration::from_secs(1), sent).await.unwrap().unwrap();
+            seen.push(last.elapsed().as_millis());
+            last = Instant::now();
+        }
+        assert_eq!(seen, [1, 2, 4, 8, 16, 16, 16]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_error_of_an_attempt_is_an_error_of_the_write() {
         let broken = || Err(io::ErrorKind::BrokenPipe.into());
         let mut attempts = Attempts::new();
-        let sent = poll_fn(|cx| attempts.poll(cx, broken));
+        let sent = poll_fn(|cx| attempts.poll(cx, ROOM, broken));
         let error = timeout(2 * MIN_PAUSE, sent).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
@@ -243,10 +272,17 @@ mod tests {
             Poll::Ready(io::Result::Ok(()))
         });
         filled.await.unwrap();
-        reader.read_exact(&mut [0; 32 << 10]).unwrap();
-        let kernel_says = timeout(Duration::from_millis(100), socket.stream.0.writable()).await;
-        assert!(kernel_says.is_err(), "this test needs a reader who has taken less");
-        assert!(timeout(Duration::from_secs(10), socket.write(&bytes)).await.unwrap().unwrap() > 0);
+        // How much makes room depends on when the reader's kernel says that it has some.
+        loop {
+            reader.read_exact(&mut [0; 8 << 10]).unwrap();
+            let kernel_says = timeout(Duration::from_millis(50), socket.stream.0.writable()).await;
+            assert!(kernel_says.is_err(), "the kernel was first");
+            socket.attempts = Attempts::new();
+            if let Ok(written) = timeout(Duration::from_millis(100), socket.write(&bytes)).await {
+                assert!(written.unwrap() > 0);
+                break;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,8 +290,12 @@ mod tests {
         const TOTAL: usize = 4 << 20;
         let (mut socket, mut reader) = connected().await;
         let bytes: Vec<_> = (0..TOTAL).map(|n| (n / 251) as u8).collect();
+        let (mut attempted, mut asked_for) = (0, 0);
         let write = async {
-            socket.write_all(&bytes).await.unwrap();
+            for piece in bytes.chunks(16 << 10) {
+                socket.write_all(piece).await.unwrap();
+                *(if socket.attempts.next == Next::Now { &mut attempted } else { &mut asked_for }) += 1;
+            }
             socket.close().await.unwrap();
         };
         let read = async {
@@ -269,5 +309,6 @@ mod tests {
         };
         let (_, all) = tokio::join!(write, read);
         assert!(all == bytes);
+        assert!(attempted > 0 && asked_for > 0, "{attempted} attempted, {asked_for} at the kernel's word");
     }
 }

@@ -46,7 +46,11 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
             pair.settle()?;
             vec![(Measure::LineCrowded, megabits(bulk(1, Condition::CALM)?))]
         }
-        Experiment::LineSlow => vec![(Measure::LineSlow, megabits(bulk(8, SLOW)?))],
+        Experiment::LineSlow => {
+            let flow = bulk(8, SLOW)?;
+            let cpu = (!pair.daemons.is_empty()).then_some((Measure::LineSlowCpu, flow.cpu_seconds_per_gib));
+            [(Measure::LineSlow, megabits(flow))].into_iter().chain(cpu).collect()
+        }
         Experiment::LineLossyOne => vec![(Measure::LineLossyOne, megabits(bulk(1, LOSSY)?))],
         Experiment::LineLossyEight => vec![(Measure::LineLossyEight, megabits(bulk(8, LOSSY)?))],
         Experiment::LineFresh => {
