@@ -70,8 +70,8 @@ dropped is taken anew. The line of 400 Mbit/s counts IP packets, takes segments 
 what comes beyond is dropped. At 1 % loss, each segment either way vanishes with that probability, by the same dice for
 everyone. What goes over a line that loses packets or drops them, and what opens 2,000 connections, has pairs of daemons of its own. A
 fresh connection is timed from before the connect until the first byte from the service is there, and given in round trips of 40 ms; a
-connection without a tunnel takes two if the client speaks first. TCP keeps no metrics of earlier connections. CPU, HTTP, new
-connections and bursts are what they are on loopback.
+connection without a tunnel takes two if the client speaks first. TCP keeps no metrics of earlier connections. CPU, ping-pongs, HTTP,
+new connections and bursts are what they are on loopback.
 ",
     };
 }

@@ -28,6 +28,10 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
     let line = stage.line().context("no line has been laid")?;
     let entrance = pair.entrances[0];
     let megabits = |flow: Flow| flow.bits_per_second / 1e6;
+    let with_cpu = |flow: Flow, of: [Measure; 2]| {
+        let cpu = (!pair.daemons.is_empty()).then_some((of[1], flow.cpu_seconds_per_gib));
+        [(of[0], megabits(flow))].into_iter().chain(cpu).collect()
+    };
     let round_trips = |milliseconds: f64| milliseconds / (ROUND_TRIP.as_secs_f64() * 1e3);
     let bulk = |connections, condition| {
         under_load(line, pair, connections, condition, |bulk| {
@@ -35,22 +39,14 @@ pub fn sample(experiment: Experiment, stage: &Stage, pair: &Pair, effort: &Effor
         })
     };
     Ok(match experiment {
-        Experiment::LineOne => {
-            let flow = bulk(1, Condition::CALM)?;
-            let cpu = (!pair.daemons.is_empty()).then_some((Measure::Cpu1, flow.cpu_seconds_per_gib));
-            [(Measure::LineOne, megabits(flow))].into_iter().chain(cpu).collect()
-        }
+        Experiment::LineOne => with_cpu(bulk(1, Condition::CALM)?, [Measure::LineOne, Measure::Cpu1]),
         Experiment::LineCrowded => {
             let mut others = Idlers::new(entrance)?;
             others.grow(CROWD)?;
             pair.settle()?;
             vec![(Measure::LineCrowded, megabits(bulk(1, Condition::CALM)?))]
         }
-        Experiment::LineSlow => {
-            let flow = bulk(8, SLOW)?;
-            let cpu = (!pair.daemons.is_empty()).then_some((Measure::LineSlowCpu, flow.cpu_seconds_per_gib));
-            [(Measure::LineSlow, megabits(flow))].into_iter().chain(cpu).collect()
-        }
+        Experiment::LineSlow => with_cpu(bulk(8, SLOW)?, [Measure::LineSlow, Measure::LineSlowCpu]),
         Experiment::LineLossyOne => vec![(Measure::LineLossyOne, megabits(bulk(1, LOSSY)?))],
         Experiment::LineLossyEight => vec![(Measure::LineLossyEight, megabits(bulk(8, LOSSY)?))],
         Experiment::LineFresh => {
